@@ -1,0 +1,35 @@
+//! The words of Wormhole on the wire.
+//!
+//! This crate is the ground floor: it does no I/O, reads no clock and spawns nothing, so that every
+//! test of it is deterministic. It says what may be sent ([`message`]), how it is written as bytes
+//! ([`codec`]), how large anything may be ([`limits`]), and what a ticket is ([`ticket`]).
+//!
+//! Invariants
+//! - A value that exists is valid: a [`Name`] is never `..`, a [`ByteRange`] never overflows.
+//! - Decoding never panics, never loops and never allocates beyond the limit of its frame.
+//! - Bulk bytes (file contents) never pass through the codec.
+
+#![warn(missing_docs)]
+
+pub mod attr;
+pub mod codec;
+pub mod fault;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod range;
+pub mod ticket;
+pub mod version;
+
+pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
+pub use fault::Fault;
+pub use id::{Epoch, FileId, MountId, ShareId};
+pub use message::{
+    Entry, Hello, HelloReply, ListFrame, NodeRef, ReadUrgency, Refusal, Reply, Request,
+    SessionLimits, Welcome,
+};
+pub use name::{LinkTarget, Name, RelPath, XattrName};
+pub use range::{BlockMask, ByteRange, ChunkIndex};
+pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
+pub use version::{Features, WireVersion};

@@ -1,0 +1,67 @@
+//! Every maximum of the protocol, in one place.
+//!
+//! Units stand last in the names. Relations between limits are asserted at compile time, so that a
+//! change which breaks one does not build.
+
+/// Bytes of the length prefix before every frame (u32, little endian).
+pub const FRAME_PREFIX_BYTES: usize = 4;
+
+/// Longest encoded [`crate::Hello`].
+pub const HELLO_BYTES_MAX: usize = 1024;
+/// Longest encoded [`crate::HelloReply`].
+pub const HELLO_REPLY_BYTES_MAX: usize = 2048;
+/// Longest encoded [`crate::Request`]: a path, a name and change.
+pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Longest encoded [`crate::Reply`] header: the largest is an extended attribute's value.
+pub const REPLY_BYTES_MAX: usize = XATTR_VALUE_BYTES_MAX + 4096;
+/// Longest encoded [`crate::ListFrame`].
+pub const LIST_FRAME_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest name of a directory entry (`NAME_MAX`, limits.h of Linux).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest path beneath the share root (`PATH_MAX` less the final NUL).
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Longest symlink target.
+pub const LINK_TARGET_BYTES_MAX: usize = 4095;
+/// Longest name of an extended attribute (`XATTR_NAME_MAX`).
+pub const XATTR_NAME_BYTES_MAX: usize = 255;
+/// Largest value of an extended attribute (`XATTR_SIZE_MAX`).
+pub const XATTR_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Most names a list of extended attributes may hold.
+pub const XATTR_NAMES_MAX: usize = 1024;
+
+/// Most entries in one frame of a listing.
+pub const LIST_FRAME_ENTRIES_MAX: usize = 256;
+/// Most entries a mount accepts in one directory before it gives up on the host.
+pub const LIST_ENTRIES_MAX: usize = 4_000_000;
+
+/// Unit of cache keys, eviction and hashing.
+pub const CHUNK_BYTES: usize = 128 * 1024;
+/// Smallest piece that is fetched; a chunk may be partly present.
+pub const BLOCK_BYTES: usize = 4 * 1024;
+/// Blocks of a chunk; one bit each in a [`crate::BlockMask`].
+pub const CHUNK_BLOCKS: usize = CHUNK_BYTES / BLOCK_BYTES;
+
+/// Longest range one read request may name.
+pub const READ_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest offset a file can have (`off_t`).
+pub const OFFSET_MAX: u64 = i64::MAX as u64;
+
+/// Most addresses in a ticket.
+pub const TICKET_ADDRESSES_MAX: usize = 8;
+/// Bytes of a ticket's secret: 128 bits.
+pub const TICKET_SECRET_BYTES: usize = 16;
+/// Longest ticket, in characters.
+pub const TICKET_CHARS_MAX: usize = 512;
+
+/// Most requests one session may have open at once; the transport's stream limit.
+pub const SESSION_REQUESTS_MAX: u32 = 256;
+
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(CHUNK_BLOCKS == 32, "a chunk's block mask is one u32");
+const _: () = assert!(READ_BYTES_MAX.is_multiple_of(CHUNK_BYTES as u64));
+const _: () = assert!(PATH_BYTES_MAX + NAME_BYTES_MAX + 256 <= REQUEST_BYTES_MAX);
+const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
+// A frame of the longest names with their attributes must fit.
+const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);
+const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);

@@ -1,0 +1,287 @@
+//! One value of every kind of message, fixed for ever: the golden bytes are of these.
+//!
+//! Each list is checked by an exhaustive `match`, so that a new variant does not compile until it
+//! has a sample here. Never change a sample: add one.
+
+use wormhole_protocol::{
+    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
+    HelloReply, LinkTarget, ListFrame, MountId, Name, NodeRef, Proof, ReadUrgency, Refusal,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
+    XattrName,
+};
+
+/// A value and what the golden table calls it.
+pub(crate) type Sample<T> = (&'static str, T);
+
+fn file_id() -> FileId {
+    FileId {
+        device: 0x801,
+        inode: 1_234_567,
+        birth: 1_763_704_800_123_456_789,
+    }
+}
+
+fn name(bytes: &[u8]) -> Name {
+    Name::new(bytes).expect("a valid name")
+}
+
+fn node(path: &[u8], expect: Option<FileId>) -> NodeRef {
+    NodeRef {
+        path: RelPath::new(path).expect("a valid path"),
+        expect,
+    }
+}
+
+fn time(secs: i64, nanos: u32) -> Timestamp {
+    Timestamp::new(secs, nanos).expect("nanoseconds below 10^9")
+}
+
+/// A regular file with a different value in every field.
+pub(crate) fn attr(kind: FileKind) -> Attr {
+    Attr {
+        id: file_id(),
+        kind,
+        mode: 0o4755,
+        links: 2,
+        uid: 1000,
+        gid: u32::MAX,
+        rdev: 0x0103,
+        size: 5 << 30,
+        blocks: 8,
+        accessed: time(1_763_704_801, 1),
+        modified: time(-1, 999_999_999),
+        changed: time(i64::MAX, 0),
+        version: ContentVersion(*b"0123456789abcdef"),
+    }
+}
+
+/// The hello.
+pub(crate) fn hellos() -> Vec<Sample<Hello>> {
+    vec![(
+        "hello",
+        Hello {
+            oldest: 1,
+            newest: 300,
+            features: Features(u64::MAX),
+            ticket: TicketId(*b"ticketid"),
+            proof: Proof([0xa5; 32]),
+            mount: MountId([7; 16]),
+        },
+    )]
+}
+
+/// Every answer to a hello.
+pub(crate) fn hello_replies() -> Vec<Sample<HelloReply>> {
+    let welcome = HelloReply::Welcome(Welcome {
+        version: 1,
+        features: Features(0),
+        share: ShareId([0x11; 16]),
+        name: name(b"photos"),
+        epoch: Epoch(42),
+        limits: SessionLimits {
+            requests_max: 256,
+            read_bytes_max: 64 << 20,
+        },
+        root: attr(FileKind::Directory),
+    });
+    let refusals = [
+        Refusal::UnknownTicket,
+        Refusal::Expired,
+        Refusal::TooManyMounts,
+        Refusal::Version {
+            oldest: 2,
+            newest: 9,
+        },
+        Refusal::Busy,
+        Refusal::Malformed,
+    ];
+    let mut samples = vec![("welcome", welcome)];
+    samples.extend(refusals.into_iter().map(|refusal| {
+        let label = match refusal {
+            Refusal::UnknownTicket => "refused: unknown ticket",
+            Refusal::Expired => "refused: expired",
+            Refusal::TooManyMounts => "refused: too many mounts",
+            Refusal::Version { .. } => "refused: version",
+            Refusal::Busy => "refused: busy",
+            Refusal::Malformed => "refused: malformed",
+        };
+        (label, HelloReply::Refused(refusal))
+    }));
+    samples
+}
+
+/// Every request.
+pub(crate) fn requests() -> Vec<Sample<Request>> {
+    let requests = vec![
+        Request::Lookup {
+            dir: node(b"", None),
+            name: name(b"a \n\xff"),
+        },
+        Request::Getattr {
+            node: node(b"a/b", Some(file_id())),
+        },
+        Request::Readlink {
+            node: node(b"link", Some(file_id())),
+        },
+        Request::List {
+            dir: node(b"deep/er", None),
+        },
+        Request::Read {
+            node: node(b"big.bin", Some(file_id())),
+            range: ByteRange::new(131_072, 1 << 20).expect("a valid range"),
+            urgency: ReadUrgency::Demand,
+        },
+        Request::Read {
+            node: node(b"big.bin", None),
+            range: ByteRange::new(i64::MAX as u64 - 1, 1).expect("the last byte a file can have"),
+            urgency: ReadUrgency::Ahead,
+        },
+        Request::StatFs,
+        Request::GetXattr {
+            node: node(b"f", None),
+            name: XattrName::new(b"user.mime_type".as_slice()).expect("a valid xattr name"),
+        },
+        Request::ListXattr {
+            node: node(b"f", None),
+        },
+    ];
+    requests
+        .into_iter()
+        .map(|r| (request_label(&r), r))
+        .collect()
+}
+
+fn request_label(request: &Request) -> &'static str {
+    match request {
+        Request::Lookup { .. } => "lookup",
+        Request::Getattr { .. } => "getattr",
+        Request::Readlink { .. } => "readlink",
+        Request::List { .. } => "list",
+        Request::Read { urgency, .. } => match urgency {
+            ReadUrgency::Demand => "read: demand",
+            ReadUrgency::Ahead => "read: ahead",
+        },
+        Request::StatFs => "statfs",
+        Request::GetXattr { .. } => "getxattr",
+        Request::ListXattr { .. } => "listxattr",
+    }
+}
+
+/// Every reply, with every fault and every kind of node.
+pub(crate) fn replies() -> Vec<Sample<Reply>> {
+    let mut replies: Vec<Reply> = Fault::ALL.iter().copied().map(Reply::Fault).collect();
+    replies.extend(kinds().into_iter().map(attr).map(Reply::Attr));
+    replies.extend([
+        Reply::Link(LinkTarget::new(b"../elsewhere/\xfe".as_slice()).expect("a valid target")),
+        Reply::Listing(attr(FileKind::Directory)),
+        Reply::Data {
+            attr: attr(FileKind::File),
+            len: 128 * 1024,
+        },
+        Reply::StatFs(StatFs {
+            fragment_bytes: 4096,
+            block_bytes: 1 << 20,
+            blocks: 1 << 40,
+            blocks_free: 250,
+            blocks_available: 251,
+            files: 65_536,
+            files_free: u64::MAX,
+            name_bytes_max: 255,
+        }),
+        Reply::Xattr(b"text/plain\0".to_vec()),
+        Reply::XattrNames(vec![
+            XattrName::new(b"user.a".as_slice()).expect("a valid xattr name"),
+            XattrName::new(b"user.b.c".as_slice()).expect("a valid xattr name"),
+        ]),
+    ]);
+    replies.into_iter().map(|r| (reply_label(&r), r)).collect()
+}
+
+fn kinds() -> Vec<FileKind> {
+    use FileKind as K;
+    vec![
+        K::File,
+        K::Directory,
+        K::Symlink,
+        K::Fifo,
+        K::Socket,
+        K::CharDevice,
+        K::BlockDevice,
+    ]
+}
+
+fn reply_label(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Fault(fault) => fault_label(*fault),
+        Reply::Attr(attr) => match attr.kind {
+            FileKind::File => "attr: file",
+            FileKind::Directory => "attr: directory",
+            FileKind::Symlink => "attr: symlink",
+            FileKind::Fifo => "attr: fifo",
+            FileKind::Socket => "attr: socket",
+            FileKind::CharDevice => "attr: character device",
+            FileKind::BlockDevice => "attr: block device",
+        },
+        Reply::Link(_) => "link",
+        Reply::Listing(_) => "listing",
+        Reply::Data { .. } => "data",
+        Reply::StatFs(_) => "statfs",
+        Reply::Xattr(_) => "xattr",
+        Reply::XattrNames(_) => "xattr names",
+    }
+}
+
+fn fault_label(fault: Fault) -> &'static str {
+    match fault {
+        Fault::NotFound => "fault: not found",
+        Fault::Denied => "fault: denied",
+        Fault::Stale => "fault: stale",
+        Fault::NotDirectory => "fault: not a directory",
+        Fault::IsDirectory => "fault: is a directory",
+        Fault::WrongKind => "fault: wrong kind",
+        Fault::NameTooLong => "fault: name too long",
+        Fault::Loop => "fault: loop",
+        Fault::Invalid => "fault: invalid",
+        Fault::ReadOnly => "fault: read-only",
+        Fault::Io => "fault: io",
+        Fault::Exhausted => "fault: exhausted",
+        Fault::NoAttribute => "fault: no attribute",
+        Fault::TooLarge => "fault: too large",
+        Fault::Unsupported => "fault: unsupported",
+        Fault::Changed => "fault: changed",
+        Fault::Closing => "fault: closing",
+    }
+}
+
+/// Frames of a listing: empty and last, full of variety and not.
+pub(crate) fn list_frames() -> Vec<Sample<ListFrame>> {
+    let entries = [
+        b"plain".as_slice(),
+        b"with space",
+        b"\xff\xfe\n",
+        &[b'x'; 255],
+    ];
+    vec![
+        (
+            "list frame: empty, last",
+            ListFrame {
+                entries: vec![],
+                last: true,
+            },
+        ),
+        (
+            "list frame: four entries",
+            ListFrame {
+                entries: entries
+                    .iter()
+                    .zip(kinds())
+                    .map(|(bytes, kind)| Entry {
+                        name: name(bytes),
+                        attr: attr(kind),
+                    })
+                    .collect(),
+                last: false,
+            },
+        ),
+    ]
+}

@@ -1,0 +1,236 @@
+//! Strategies that make any value of any wire type, edges more often than chance would.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX};
+use wormhole_protocol::{
+    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
+    HelloReply, LinkTarget, ListFrame, MountId, Name, NodeRef, Proof, ReadUrgency, Refusal,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
+    XattrName,
+};
+
+/// Any u64; the edges of variable-length integers come often.
+fn number() -> impl Strategy<Value = u64> {
+    const EDGES: [u64; 10] = [
+        0,
+        1,
+        250,
+        251,
+        u16::MAX as u64,
+        u16::MAX as u64 + 1,
+        u32::MAX as u64,
+        u32::MAX as u64 + 1,
+        i64::MAX as u64,
+        u64::MAX,
+    ];
+    prop_oneof![select(&EDGES[..]), any::<u64>()]
+}
+
+/// Any name, of at most `max` bytes.
+fn name_up_to(max: usize) -> impl Strategy<Value = Name> {
+    let byte = any::<u8>().prop_map(|b| if matches!(b, 0 | b'/') { b'_' } else { b });
+    vec(byte, 1..=max).prop_map(|mut bytes| {
+        if matches!(bytes.as_slice(), b"." | b"..") {
+            bytes[0] = b'_';
+        }
+        Name::new(bytes).expect("made valid above")
+    })
+}
+
+/// Any name.
+pub(crate) fn name() -> impl Strategy<Value = Name> {
+    prop_oneof![4 => name_up_to(12), 1 => name_up_to(255)]
+}
+
+/// Any path, the root included.
+pub(crate) fn path() -> impl Strategy<Value = RelPath> {
+    prop_oneof![
+        4 => vec(name_up_to(8), 0..6),
+        1 => vec(name_up_to(255), 0..=15),
+    ]
+    .prop_map(|names| {
+        names.iter().fold(RelPath::root(), |dir, name| {
+            dir.join(name).expect("15 names of 255 bytes fit")
+        })
+    })
+}
+
+fn link_target() -> impl Strategy<Value = LinkTarget> {
+    prop_oneof![4 => vec(1..=255u8, 1..40), 1 => vec(1..=255u8, 1..=4095)]
+        .prop_map(|bytes| LinkTarget::new(bytes).expect("no NUL, not empty"))
+}
+
+fn xattr_name() -> impl Strategy<Value = XattrName> {
+    vec(1..=255u8, 1..=250)
+        .prop_map(|rest| XattrName::new([b"user.".as_slice(), &rest].concat()).expect("valid"))
+}
+
+fn file_id() -> impl Strategy<Value = FileId> {
+    (number(), number(), number()).prop_map(|(device, inode, birth)| FileId {
+        device,
+        inode,
+        birth,
+    })
+}
+
+fn node() -> impl Strategy<Value = NodeRef> {
+    (path(), option::of(file_id())).prop_map(|(path, expect)| NodeRef { path, expect })
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    (any::<i64>(), 0..1_000_000_000u32)
+        .prop_map(|(secs, nanos)| Timestamp::new(secs, nanos).expect("nanoseconds below 10^9"))
+}
+
+/// Any range.
+pub(crate) fn range() -> impl Strategy<Value = ByteRange> {
+    (1..=READ_BYTES_MAX)
+        .prop_flat_map(|len| (0..=OFFSET_MAX - len, Just(len)))
+        .prop_map(|(offset, len)| ByteRange::new(offset, len).expect("ends within off_t"))
+}
+
+fn kind() -> impl Strategy<Value = FileKind> {
+    use FileKind as K;
+    select(vec![
+        K::File,
+        K::Directory,
+        K::Symlink,
+        K::Fifo,
+        K::Socket,
+        K::CharDevice,
+        K::BlockDevice,
+    ])
+}
+
+fn attr() -> impl Strategy<Value = Attr> {
+    (
+        (file_id(), kind(), any::<u16>(), any::<[u32; 3]>()),
+        (number(), number(), number()),
+        (timestamp(), timestamp(), timestamp()),
+        any::<[u8; 16]>(),
+    )
+        .prop_map(|(node, sizes, times, version)| Attr {
+            id: node.0,
+            kind: node.1,
+            mode: node.2,
+            links: node.3[0],
+            uid: node.3[1],
+            gid: node.3[2],
+            rdev: sizes.0,
+            size: sizes.1,
+            blocks: sizes.2,
+            accessed: times.0,
+            modified: times.1,
+            changed: times.2,
+            version: ContentVersion(version),
+        })
+}
+
+/// Any hello.
+pub(crate) fn hello() -> impl Strategy<Value = Hello> {
+    (
+        any::<[u16; 2]>(),
+        number(),
+        any::<[u8; 8]>(),
+        any::<[u8; 32]>(),
+        any::<[u8; 16]>(),
+    )
+        .prop_map(|([oldest, newest], features, ticket, proof, mount)| Hello {
+            oldest,
+            newest,
+            features: Features(features),
+            ticket: TicketId(ticket),
+            proof: Proof(proof),
+            mount: MountId(mount),
+        })
+}
+
+/// Any answer to a hello.
+pub(crate) fn hello_reply() -> impl Strategy<Value = HelloReply> {
+    let refusal = prop_oneof![
+        Just(Refusal::UnknownTicket),
+        Just(Refusal::Expired),
+        Just(Refusal::TooManyMounts),
+        any::<[u16; 2]>().prop_map(|[oldest, newest]| Refusal::Version { oldest, newest }),
+        Just(Refusal::Busy),
+        Just(Refusal::Malformed),
+    ];
+    let welcome = (
+        any::<u16>(),
+        (number(), number(), number()),
+        any::<u32>(),
+        any::<[u8; 16]>(),
+        name(),
+        attr(),
+    )
+        .prop_map(
+            |(version, numbers, requests_max, share, name, root)| Welcome {
+                version,
+                features: Features(numbers.0),
+                share: ShareId(share),
+                name,
+                epoch: Epoch(numbers.1),
+                limits: SessionLimits {
+                    requests_max,
+                    read_bytes_max: numbers.2,
+                },
+                root,
+            },
+        );
+    prop_oneof![
+        refusal.prop_map(HelloReply::Refused),
+        welcome.prop_map(HelloReply::Welcome),
+    ]
+}
+
+/// Any request.
+pub(crate) fn request() -> impl Strategy<Value = Request> {
+    let urgency = select(vec![ReadUrgency::Demand, ReadUrgency::Ahead]);
+    prop_oneof![
+        (node(), name()).prop_map(|(dir, name)| Request::Lookup { dir, name }),
+        node().prop_map(|node| Request::Getattr { node }),
+        node().prop_map(|node| Request::Readlink { node }),
+        node().prop_map(|dir| Request::List { dir }),
+        (node(), range(), urgency).prop_map(|(node, range, urgency)| Request::Read {
+            node,
+            range,
+            urgency,
+        }),
+        Just(Request::StatFs),
+        (node(), xattr_name()).prop_map(|(node, name)| Request::GetXattr { node, name }),
+        node().prop_map(|node| Request::ListXattr { node }),
+    ]
+}
+
+/// Any reply.
+pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+    let statfs = (any::<[u32; 3]>(), vec(number(), 5)).prop_map(|(small, large)| StatFs {
+        fragment_bytes: small[0],
+        block_bytes: small[1],
+        name_bytes_max: small[2],
+        blocks: large[0],
+        blocks_free: large[1],
+        blocks_available: large[2],
+        files: large[3],
+        files_free: large[4],
+    });
+    prop_oneof![
+        select(Fault::ALL).prop_map(Reply::Fault),
+        attr().prop_map(Reply::Attr),
+        link_target().prop_map(Reply::Link),
+        attr().prop_map(Reply::Listing),
+        (attr(), number()).prop_map(|(attr, len)| Reply::Data { attr, len }),
+        statfs.prop_map(Reply::StatFs),
+        vec(any::<u8>(), 0..2000).prop_map(Reply::Xattr),
+        vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
+    ]
+}
+
+/// Any frame of a listing.
+pub(crate) fn list_frame() -> impl Strategy<Value = ListFrame> {
+    let entry = (name(), attr()).prop_map(|(name, attr)| Entry { name, attr });
+    (vec(entry, 0..12), any::<bool>()).prop_map(|(entries, last)| ListFrame { entries, last })
+}
