@@ -1,0 +1,466 @@
+//! Small contents, many to a file.
+//!
+//! A pack is a row of records, only ever appended to. Which record a content has is known in memory
+//! alone and learnt again by hopping from record to record when the cache is opened. A pack is evicted
+//! whole. A content stored again has two records; the later one counts.
+//!
+//! ```text
+//! record: magic u32, mask u32, size u32, payload u32, digest 16, blake3 32, check 8, payload
+//! ```
+//! A mask of 0 marks a record found damaged.
+//!
+//! Lock: `state`, never across I/O.
+
+use crate::chunk::Chunk;
+use crate::disk::content::{chunk_of, slot_of};
+use crate::disk::file;
+use crate::disk::layout::{SharePaths, array, mask_bytes};
+use crate::disk::limits::{OPEN_PACKS_MAX, PACK_BYTES_MAX, PACKED_BYTES_MAX};
+use crate::disk::opened::out_of_descriptors;
+use crate::disk::table::{nanos_of, now_nanos};
+use crate::key::ContentDigest;
+use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use wormhole_protocol::BlockMask;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"whpk");
+/// Bytes of a record before its payload.
+pub(crate) const RECORD_BYTES: usize = 72;
+const CHECKED_BYTES: usize = 64;
+
+/// The head of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record {
+    pub(crate) mask: BlockMask,
+    pub(crate) size: u32,
+    pub(crate) payload: u32,
+    pub(crate) digest: ContentDigest,
+    pub(crate) hash: [u8; 32],
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.mask.0.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.size.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.payload.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.digest.0);
+        bytes[32..64].copy_from_slice(&self.hash);
+        let check = blake3::hash(&bytes[..CHECKED_BYTES]);
+        bytes[CHECKED_BYTES..].copy_from_slice(&check.as_bytes()[..8]);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
+        let word = |at| u32::from_le_bytes(array(bytes, at));
+        let record = Self {
+            mask: BlockMask(word(4)),
+            size: word(8),
+            payload: word(12),
+            digest: ContentDigest(array(bytes, 16)),
+            hash: array(bytes, 32),
+        };
+        let small = u64::from(record.size.max(record.payload)) <= PACKED_BYTES_MAX;
+        (small && record.encode() == *bytes).then_some(record)
+    }
+
+    pub(crate) const fn is_dead(&self) -> bool {
+        self.mask.is_empty()
+    }
+
+    /// The chunk, if the payload is what was stored.
+    pub(crate) fn verify(&self, payload: Bytes) -> Option<Chunk> {
+        let len = self.size as usize;
+        let sound = BlockMask::covering(0, len).contains(self.mask)
+            && payload.len() == mask_bytes(self.mask, len)
+            && *blake3::hash(&payload).as_bytes() == self.hash;
+        sound.then(|| chunk_of(self.mask, &payload, len))
+    }
+}
+
+/// Hops over the records of a pack; the offset where sound ones end.
+pub(crate) fn records(file: &File, mut found: impl FnMut(u32, Record)) -> io::Result<u64> {
+    let len = file.metadata()?.len().min(u64::from(u32::MAX));
+    let mut at = 0;
+    loop {
+        let mut head = [0; RECORD_BYTES];
+        if file::read_at(file, &mut head, at)? < RECORD_BYTES {
+            return Ok(at);
+        }
+        let Some(record) = Record::decode(&head) else {
+            return Ok(at);
+        };
+        let next = at + (RECORD_BYTES as u64) + u64::from(record.payload);
+        if next > len {
+            return Ok(at);
+        }
+        found(u32::try_from(at).map_err(io::Error::other)?, record);
+        at = next;
+    }
+}
+
+/// Reads the record at `offset` with a payload of `payload` bytes.
+pub(crate) fn read_record(
+    file: &File,
+    offset: u32,
+    payload: u32,
+) -> io::Result<Option<(Record, Bytes)>> {
+    let len = RECORD_BYTES + payload as usize;
+    let mut bytes = Vec::with_capacity(len);
+    file::append_from(file, u64::from(offset), len, &mut bytes)?;
+    if bytes.len() < len {
+        return Ok(None);
+    }
+    let record = Record::decode(&array(&bytes, 0)).filter(|r| r.payload == payload);
+    Ok(record.map(|record| (record, Bytes::from(bytes).slice(RECORD_BYTES..))))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct At {
+    pack: u32,
+    offset: u32,
+    payload: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pack {
+    bytes: u64,
+    used_nanos: u64,
+}
+
+struct State {
+    map: HashMap<ContentDigest, At>,
+    packs: BTreeMap<u32, Pack>,
+    files: LruCache<u32, Arc<File>>,
+    bytes: u64,
+    /// Number of the pack that is appended to; it exists once something was.
+    active: u32,
+}
+
+/// The packs of one share.
+pub(crate) struct Packs {
+    paths: SharePaths,
+    state: Mutex<State>,
+}
+
+/// What a look-up found.
+pub(crate) enum Found {
+    Absent,
+    Damaged,
+    Chunk(Chunk),
+}
+
+impl Packs {
+    /// Learns the last pack, whose torn tail is cut; the others are learnt by [`Self::scan`].
+    pub(crate) fn open(paths: SharePaths) -> io::Result<Self> {
+        let most = NonZeroUsize::new(OPEN_PACKS_MAX).unwrap_or(NonZeroUsize::MIN);
+        let mut state = State {
+            map: HashMap::new(),
+            packs: BTreeMap::new(),
+            files: LruCache::new(most),
+            bytes: 0,
+            active: 0,
+        };
+        for (number, path) in pack_files(&paths)? {
+            let metadata = std::fs::symlink_metadata(path)?;
+            let used_nanos = metadata.modified().map_or(0, nanos_of);
+            let bytes = metadata.len();
+            state.packs.insert(number, Pack { bytes, used_nanos });
+        }
+        if let Some((&number, pack)) = state.packs.iter_mut().next_back() {
+            let file = file::open(&paths.pack(number))?;
+            let map = &mut state.map;
+            let end = records(&file, |offset, record| {
+                map.insert(record.digest, At::of(number, offset, &record));
+            })?;
+            if end < pack.bytes {
+                file.set_len(end)?;
+                pack.bytes = end;
+            }
+            state.active = number;
+            state.files.push(number, Arc::new(file));
+        }
+        state.bytes = state.packs.values().map(|pack| pack.bytes).sum();
+        Ok(Self {
+            paths,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Learns the packs written before the last one, latest first; stops when `stop` says so.
+    pub(crate) fn scan(&self, stop: impl Fn() -> bool) {
+        let numbers: Vec<u32> = {
+            let state = self.state.lock();
+            let active = state.active;
+            state
+                .packs
+                .keys()
+                .rev()
+                .copied()
+                .filter(|n| *n < active)
+                .collect()
+        };
+        for number in numbers {
+            if stop() {
+                return;
+            }
+            let mut found = Vec::new();
+            let scanned = file::open_read(&self.paths.pack(number)).and_then(|file| {
+                records(&file, |offset, record| {
+                    found.push((record.digest, At::of(number, offset, &record)));
+                })
+            });
+            if let Err(error) = scanned {
+                tracing::warn!(pack = number, %error, "cannot read a pack of the cache");
+            }
+            let mut state = self.state.lock();
+            if state.packs.contains_key(&number) {
+                for (digest, at) in found.into_iter().rev() {
+                    state.map.entry(digest).or_insert(at);
+                }
+            }
+        }
+    }
+
+    /// The chunk of a content of `size` bytes.
+    pub(crate) fn read(&self, digest: &ContentDigest, size: u32) -> io::Result<Found> {
+        let at = {
+            let mut state = self.state.lock();
+            let Some(at) = state.map.get(digest).copied() else {
+                return Ok(Found::Absent);
+            };
+            if let Some(pack) = state.packs.get_mut(&at.pack) {
+                pack.used_nanos = now_nanos();
+            }
+            at
+        };
+        let file = match self.file(at.pack) {
+            Ok(file) => file,
+            // Evicted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
+            Err(error) => return Err(error),
+        };
+        let Some((record, payload)) = read_record(&file, at.offset, at.payload)? else {
+            return Ok(Found::Damaged);
+        };
+        if record.is_dead() || record.size != size {
+            return Ok(Found::Absent);
+        }
+        if record.digest != *digest {
+            return Ok(Found::Damaged);
+        }
+        Ok(record.verify(payload).map_or(Found::Damaged, Found::Chunk))
+    }
+
+    /// Appends a content's chunk, with what is present of it already; the bytes written.
+    /// For the writer thread only.
+    pub(crate) fn append(
+        &self,
+        digest: ContentDigest,
+        size: u32,
+        chunk: &Chunk,
+    ) -> io::Result<u64> {
+        let chunk = match self.read(&digest, size)? {
+            Found::Chunk(present) if present.mask().contains(chunk.mask()) => return Ok(0),
+            Found::Chunk(present) => present.merge(chunk),
+            Found::Absent | Found::Damaged => chunk.clone(),
+        };
+        let slot = slot_of(&chunk);
+        let record = Record {
+            mask: slot.mask,
+            size,
+            payload: u32::try_from(chunk.bytes()).map_err(io::Error::other)?,
+            digest,
+            hash: slot.hash,
+        };
+        let head = record.encode();
+        let (number, offset, file) = self.active()?;
+        let mut slices = vec![IoSlice::new(&head)];
+        slices.extend(chunk.parts().map(|(_, bytes)| IoSlice::new(bytes)));
+        if let Err(error) = file::write_all_at(&file, &mut slices, offset) {
+            // Half a record at the end would hide those appended after it.
+            let _ = file.set_len(offset);
+            return Err(error);
+        }
+        let written = (RECORD_BYTES as u64) + u64::from(record.payload);
+        let offset = u32::try_from(offset).map_err(io::Error::other)?;
+        let mut state = self.state.lock();
+        state.map.insert(digest, At::of(number, offset, &record));
+        let pack = state.packs.entry(number).or_insert(Pack {
+            bytes: 0,
+            used_nanos: 0,
+        });
+        pack.bytes += written;
+        pack.used_nanos = now_nanos();
+        state.bytes += written;
+        Ok(written)
+    }
+
+    /// Forgets a content whose record is damaged, for good. For the writer thread only.
+    pub(crate) fn drop_damaged(&self, digest: &ContentDigest, size: u32) -> io::Result<()> {
+        if !matches!(self.read(digest, size)?, Found::Damaged) {
+            return Ok(());
+        }
+        let Some(at) = self.state.lock().map.remove(digest) else {
+            return Ok(());
+        };
+        kill(&*self.file(at.pack)?, at.offset, at.payload, *digest)
+    }
+
+    /// The least recently used pack: number, bytes, last use.
+    pub(crate) fn oldest(&self) -> Option<(u32, u64, u64)> {
+        let state = self.state.lock();
+        let packs = state.packs.iter();
+        packs
+            .map(|(number, pack)| (*number, pack.bytes, pack.used_nanos))
+            .min_by_key(|(number, _, used)| (*used, *number))
+    }
+
+    /// Removes a pack and all it holds; the bytes freed. For the writer thread only.
+    pub(crate) fn evict(&self, number: u32) -> io::Result<u64> {
+        {
+            let mut state = self.state.lock();
+            if state.active == number {
+                state.active = number.wrapping_add(1);
+            }
+            state.map.retain(|_, at| at.pack != number);
+            state.files.pop(&number);
+        }
+        file::remove(&self.paths.pack(number))?;
+        let mut state = self.state.lock();
+        // A reader may have opened it again before it was removed.
+        state.files.pop(&number);
+        let bytes = state.packs.remove(&number).map_or(0, |pack| pack.bytes);
+        state.bytes -= bytes;
+        Ok(bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().map.len()
+    }
+
+    /// Writes the last use of each pack to its file's time.
+    pub(crate) fn persist_uses(&self) {
+        let packs: Vec<_> = {
+            let state = self.state.lock();
+            state
+                .packs
+                .iter()
+                .map(|(n, pack)| (*n, pack.used_nanos))
+                .collect()
+        };
+        for (number, nanos) in packs {
+            let used = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+            // A time that cannot be written only makes the pack look older after a restart.
+            let _ = file::open(&self.paths.pack(number)).and_then(|f| f.set_modified(used));
+        }
+    }
+
+    /// Where the next record goes: pack, offset, file.
+    fn active(&self) -> io::Result<(u32, u64, Arc<File>)> {
+        let (number, bytes) = {
+            let mut state = self.state.lock();
+            let active = state.active;
+            let bytes = state.packs.get(&active).map_or(0, |pack| pack.bytes);
+            if bytes >= PACK_BYTES_MAX {
+                state.active = active.wrapping_add(1);
+                (state.active, 0)
+            } else {
+                (active, bytes)
+            }
+        };
+        if bytes > 0 {
+            return Ok((number, bytes, self.file(number)?));
+        }
+        let file = Arc::new(file::open_or_create(&self.paths.pack(number))?);
+        file.set_len(0)?;
+        self.keep(number, &file);
+        Ok((number, 0, file))
+    }
+
+    fn file(&self, number: u32) -> io::Result<Arc<File>> {
+        if let Some(file) = self.state.lock().files.get(&number) {
+            return Ok(file.clone());
+        }
+        let path = self.paths.pack(number);
+        let file = match file::open(&path) {
+            Err(error) if out_of_descriptors(&error) => {
+                self.state.lock().files.clear();
+                file::open(&path)
+            }
+            other => other,
+        };
+        let file = Arc::new(file?);
+        self.keep(number, &file);
+        Ok(file)
+    }
+
+    fn keep(&self, number: u32, file: &Arc<File>) {
+        let mut state = self.state.lock();
+        // A pack evicted while it was being opened would keep its room for as long as it is open.
+        if number == state.active || state.packs.contains_key(&number) {
+            let replaced = state.files.push(number, file.clone());
+            drop(state);
+            drop(replaced);
+        }
+    }
+}
+
+impl At {
+    fn of(pack: u32, offset: u32, record: &Record) -> Self {
+        Self {
+            pack,
+            offset,
+            payload: record.payload,
+        }
+    }
+}
+
+/// Marks a record as damaged, so that no later scan believes it.
+pub(crate) fn kill(
+    file: &File,
+    offset: u32,
+    payload: u32,
+    digest: ContentDigest,
+) -> io::Result<()> {
+    let dead = Record {
+        mask: BlockMask::EMPTY,
+        size: 0,
+        payload,
+        digest,
+        hash: [0; 32],
+    };
+    file::write_at(file, &dead.encode(), u64::from(offset))
+}
+
+/// The packs of a share, in order of number.
+pub(crate) fn pack_files(paths: &SharePaths) -> io::Result<Vec<(u32, std::path::PathBuf)>> {
+    let mut packs = Vec::new();
+    let entries = match std::fs::read_dir(paths.packs_dir()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(packs),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".pack"));
+        let number = number.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        // Only the name we would give: `+1.pack` parses as well.
+        if let Some(number) = number.filter(|n| paths.pack(*n) == entry.path()) {
+            packs.push((number, entry.path()));
+        }
+    }
+    packs.sort_unstable();
+    Ok(packs)
+}
