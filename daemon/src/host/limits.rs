@@ -1,0 +1,98 @@
+//! Every maximum of the host role, in one place. Units stand last in the names.
+
+use std::time::Duration;
+use wormhole_protocol::limits::{LIST_FRAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX};
+
+/// Sessions at once, over all shares.
+pub(super) const SESSIONS_MAX: usize = 64;
+/// Shares of one host process.
+pub(super) const SHARES_MAX: usize = 64;
+
+/// Small requests (attributes, names) of one session that run at once.
+pub(super) const SESSION_SMALL_MAX: usize = 24;
+/// Demand reads of one session that run at once.
+pub(super) const SESSION_DEMAND_MAX: usize = 16;
+/// Reads ahead of one session that run at once. Classes have slots of their own, so that reads ahead
+/// which wait for a slow link never keep out the read somebody waits for.
+pub(super) const SESSION_AHEAD_MAX: usize = 16;
+/// Listings of one session that run at once.
+pub(super) const SESSION_LISTINGS_MAX: usize = 8;
+/// Disk operations at once, over all sessions: threads of the blocking pool.
+pub(super) const EXECUTING_MAX: usize = 256;
+
+/// First piece of a read: small, so that the first bytes leave early.
+pub(super) const FIRST_SEGMENT_BYTES: usize = 128 * 1024;
+/// Every further piece of a read.
+pub(super) const SEGMENT_BYTES: usize = 512 * 1024;
+/// Most bytes handed to the transport at once: what a mount on the slowest link worth serving
+/// (26 kbit/s) takes before it counts as stalled.
+pub(super) const BITE_BYTES: usize = 64 * 1024;
+/// Attempts to read a first segment that keeps changing under the read.
+pub(super) const FIRST_SEGMENT_TRIES: usize = 8;
+
+/// Unit in which buffer memory is counted.
+pub(super) const BUDGET_UNIT_BYTES: usize = 1024;
+/// Buffer bytes set aside for each session's demand reads, listings and attributes.
+pub(super) const RESERVE_DEMAND_BYTES: usize = 640 * 1024;
+/// Buffer bytes set aside for each session's reads ahead.
+pub(super) const RESERVE_AHEAD_BYTES: usize = 512 * 1024;
+/// Buffer bytes one session may hold, what is set aside for it included.
+pub(super) const SESSION_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Buffer bytes all sessions may hold, what is set aside included.
+pub(super) const HOST_BYTES_MAX: usize = 96 * 1024 * 1024;
+/// Of a session's bytes, those that come from what all sessions share.
+pub(super) const SESSION_EXTRA_BYTES: usize =
+    SESSION_BYTES_MAX - RESERVE_DEMAND_BYTES - RESERVE_AHEAD_BYTES;
+/// What all sessions share beyond the reserves.
+pub(super) const HOST_SHARED_BYTES: usize =
+    HOST_BYTES_MAX - SESSIONS_MAX * (RESERVE_DEMAND_BYTES + RESERVE_AHEAD_BYTES);
+/// Unused buffers kept for reuse.
+pub(super) const POOL_IDLE_BYTES: usize = 8 * 1024 * 1024;
+/// A session that holds buffers without taking any for this long loses the reply it stalls.
+pub(super) const STALL: Duration = Duration::from_secs(20);
+
+/// Descriptors of regular files one session keeps open.
+pub(super) const SESSION_OPEN_FILES_MAX: usize = 256;
+/// Descriptors of regular files all sessions keep open, if the process may have that many.
+pub(super) const HOST_OPEN_FILES_MAX: usize = 8192;
+/// A kept descriptor nobody read through for this long is closed: it may be all that keeps a deleted
+/// file's space taken.
+pub(super) const OPEN_FILE_IDLE: Duration = Duration::from_secs(600);
+/// How often idle descriptors are looked for.
+pub(super) const OPEN_FILE_SWEEP: Duration = Duration::from_secs(60);
+
+/// Attempts to resolve a path while renames or mounts race with it (`EAGAIN` of openat2(2)).
+pub(super) const RESOLVE_TRIES: usize = 16;
+/// Paths beneath a share that are hidden from mounts.
+pub(super) const HIDDEN_MAX: usize = 8;
+
+/// Entries in the first frame of a listing: few, so that a reader can start.
+pub(super) const FIRST_FRAME_ENTRIES: usize = 32;
+/// Names a listing reads ahead of the frames it makes of them.
+pub(super) const GETDENTS_BYTES: usize = 16 * 1024;
+
+/// Tickets of one share, expired ones included.
+pub(super) const TICKETS_MAX: usize = 256;
+/// How long an expired ticket is remembered, so that its holder is told so.
+pub(super) const EXPIRED_KEPT_SECS: u64 = 30 * 24 * 3600;
+/// How long the seat of a lost mount is kept for its return.
+pub(super) const SEAT_KEPT: Duration = Duration::from_secs(60);
+/// Seats of one ticket, whatever it allows: sessions, and mounts lost in the last minute.
+pub(super) const SEATS_MAX: usize = 4096;
+/// Failed proofs answered as such in a burst; the rest is answered `Busy`.
+pub(super) const FAILURES_BURST: f64 = 32.0;
+/// Failed proofs per second answered as such after a burst.
+pub(super) const FAILURES_PER_SEC: f64 = 2.0;
+/// Largest state file that is read.
+pub(super) const STATE_BYTES_MAX: u64 = 1024 * 1024;
+
+const _: () = assert!(
+    SESSION_SMALL_MAX + SESSION_DEMAND_MAX + SESSION_AHEAD_MAX + SESSION_LISTINGS_MAX == 64,
+    "what one session runs at once"
+);
+// Whoever holds nothing can always read a whole segment, and so make progress.
+const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);
+const _: () = assert!(RESERVE_AHEAD_BYTES >= SEGMENT_BYTES);
+const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_FRAME_BYTES_MAX);
+const _: () = assert!(RESERVE_DEMAND_BYTES >= XATTR_VALUE_BYTES_MAX);
+const _: () = assert!(HOST_SHARED_BYTES >= SESSION_EXTRA_BYTES);

@@ -1,0 +1,226 @@
+//! Listings: the entries of a directory with their attributes, streamed.
+//!
+//! Entries are read from the directory a few kilobytes at a time, looked at one by one relative to
+//! its descriptor (nothing followed), and sent in frames. Memory does not grow with the directory: a
+//! listing holds one buffer of names, the frame being made and the one being sent.
+//!
+//! Left out: entries that vanish meanwhile, hidden ones, and (counted) those that cannot be looked
+//! at or whose name is none a mount may use.
+//!
+//! A directory that is moved while it is listed is no longer what was asked for, and perhaps no
+//! longer in the share: before each frame its path must still lead to it, else the listing is
+//! broken off ([`Fault::Stale`]).
+
+use super::budget::Purpose;
+use super::counters::add;
+use super::fault;
+use super::limits::{FIRST_FRAME_ENTRIES, GETDENTS_BYTES};
+use super::meta;
+use super::session::{Class, Core};
+use crate::rpc::{Sink, SinkClosed};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::try_join;
+use rustix::fd::OwnedFd;
+use rustix::fs::RawDir;
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use wormhole_protocol::codec::Wire;
+use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX};
+use wormhole_protocol::{Attr, Entry, Fault, FileId, FileKind, ListFrame, Name, NodeRef, Reply};
+
+/// A directory being listed.
+struct Listing {
+    dir: NodeRef,
+    id: FileId,
+    fd: OwnedFd,
+    /// Names read but not yet sent, each with its final NUL; those before `next` are done.
+    names: Vec<u8>,
+    next: usize,
+    /// Whether the kernel has no more names.
+    ended: bool,
+}
+
+/// Frames in the making: the listing comes back with each.
+struct Made {
+    listing: Box<Listing>,
+    frame: Bytes,
+    entries: usize,
+    skipped: u64,
+    last: bool,
+}
+
+/// Answers a listing.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    dir: NodeRef,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    let slot = core.slot(Class::Listing).await;
+    let opened = core
+        .on_disk(&slot, move |core| {
+            core.with_descriptors(|| open(core, &dir))
+        })
+        .await
+        .and_then(|opened| opened);
+    let (attr, listing) = match opened {
+        Ok(opened) => opened,
+        Err(fault) => return core.reply(sink, Reply::Fault(fault)).await,
+    };
+    core.reply(sink, Reply::Listing(attr)).await?;
+    let slot = &slot;
+    let make = |listing: Box<Listing>, most: usize| async move {
+        let memory = core.memory(LIST_FRAME_BYTES_MAX, Purpose::Demand).await;
+        core.on_disk(slot, move |core| make_frame(core, listing, most))
+            .await?
+            .map(|made| (made, memory))
+    };
+    let mut made = make(listing, FIRST_FRAME_ENTRIES).await;
+    loop {
+        let (done, mut memory) = match made {
+            Ok(made) => made,
+            Err(fault) => {
+                core.abort(sink, fault);
+                return Ok(());
+            }
+        };
+        let counters = core.service.counters();
+        add(&counters.entries, done.entries as u64);
+        add(&counters.entries_skipped, done.skipped);
+        memory.shrink(done.frame.len());
+        let piece = Bytes::from_owner(Counted {
+            frame: done.frame,
+            _memory: memory,
+        });
+        if done.last {
+            return core.send(sink, piece).await;
+        }
+        let next = make(done.listing, LIST_FRAME_ENTRIES_MAX);
+        ((), made) = try_join(core.send(&mut *sink, piece), next.map(Ok)).await?;
+    }
+}
+
+/// A frame with the leave to hold it.
+struct Counted {
+    frame: Bytes,
+    _memory: super::budget::Grant,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), Fault> {
+    let root = core.service.share().root();
+    let node = root.node(&dir.path)?;
+    let now = meta::now();
+    // Stats before the first entry is read: what changes meanwhile shows as a later version.
+    let stx = meta::stat_expected(&node, dir.expect)?;
+    if meta::kind(&stx) != Some(FileKind::Directory) {
+        return Err(Fault::NotDirectory);
+    }
+    let attr = core.resources().versions.attr(&stx, now)?;
+    let listing = Listing {
+        dir: dir.clone(),
+        id: attr.id,
+        fd: root.reopen_dir(&node).map_err(fault::of)?,
+        names: Vec::new(),
+        next: 0,
+        ended: false,
+    };
+    Ok((attr, Box::new(listing)))
+}
+
+fn make_frame(core: &Core, mut listing: Box<Listing>, most: usize) -> Result<Made, Fault> {
+    let mut entries = Vec::new();
+    let mut skipped = 0;
+    // Bounded in what is looked at, not in what is found: a directory of nothing but entries that
+    // vanish still yields frames.
+    for _ in 0..most {
+        if !listing.fill()? {
+            break;
+        }
+        match listing.entry(core) {
+            Ok(Some(entry)) => entries.push(entry),
+            Ok(None) => {}
+            Err(_) => skipped += 1,
+        }
+    }
+    let last = !listing.fill()?;
+    let there = core
+        .with_descriptors(|| core.service.share().root().node(&listing.dir.path))
+        .and_then(|node| meta::stat_expected(node, Some(listing.id)));
+    match there {
+        Ok(_) => {}
+        Err(Fault::Exhausted) => return Err(Fault::Exhausted),
+        Err(_) => return Err(Fault::Stale),
+    }
+    let count = entries.len();
+    let frame = ListFrame { entries, last }
+        .to_frame()
+        .map_err(|_| Fault::TooLarge)?;
+    debug_assert!(frame.len() <= LIST_FRAME_BYTES_MAX + FRAME_PREFIX_BYTES);
+    Ok(Made {
+        listing,
+        frame: frame.into(),
+        entries: count,
+        skipped,
+        last,
+    })
+}
+
+impl Listing {
+    /// Makes sure that a name is at hand; false at the end of the directory.
+    fn fill(&mut self) -> Result<bool, Fault> {
+        while self.next == self.names.len() && !self.ended {
+            self.names.clear();
+            self.next = 0;
+            let mut buffer = vec![MaybeUninit::uninit(); GETDENTS_BYTES];
+            let mut raw = RawDir::new(&self.fd, &mut buffer);
+            loop {
+                match raw.next() {
+                    Some(Ok(entry)) => {
+                        let name = entry.file_name().to_bytes_with_nul();
+                        if !matches!(name, b".\0" | b"..\0") {
+                            self.names.extend_from_slice(name);
+                        }
+                    }
+                    Some(Err(Errno::INTR)) => continue,
+                    // The directory was removed while it was open: nothing more is in it.
+                    Some(Err(Errno::NOENT)) | None => self.ended = true,
+                    Some(Err(e)) => return Err(fault::of(e)),
+                }
+                if self.ended || raw.is_buffer_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(self.next < self.names.len())
+    }
+
+    /// The next entry, of which there must be one; `None` if it is not to be seen.
+    fn entry(&mut self, core: &Core) -> Result<Option<Entry>, Fault> {
+        let name = CStr::from_bytes_until_nul(&self.names[self.next..]).map_err(|_| Fault::Io)?;
+        self.next += name.count_bytes() + 1;
+        let root = core.service.share().root();
+        if root.hides_entry(&self.dir.path, name.to_bytes()) {
+            return Ok(None);
+        }
+        let checked = Name::new(name.to_bytes()).map_err(|_| Fault::Invalid)?;
+        let now = meta::now();
+        let stx = match meta::stat_entry(&self.fd, name) {
+            Ok(stx) => stx,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(fault::of(e)),
+        };
+        let attr = core.resources().versions.attr(&stx, now)?;
+        Ok(Some(Entry {
+            name: checked,
+            attr,
+        }))
+    }
+}

@@ -1,0 +1,145 @@
+//! The small requests: one node is looked at, nothing is opened, one header answers.
+
+use super::budget::Purpose;
+use super::fault;
+use super::meta;
+use super::resolve::Root;
+use super::session::{Class, Core};
+use crate::rpc::{Sink, SinkClosed};
+use rustix::fd::OwnedFd;
+use rustix::fs::{fstatvfs, getxattr, listxattr, readlinkat_raw};
+use std::ffi::CString;
+use std::sync::Arc;
+use wormhole_protocol::limits::{LINK_TARGET_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX};
+use wormhole_protocol::{
+    Attr, Fault, FileKind, LinkTarget, Name, NodeRef, Reply, Request, StatFs, XattrName,
+};
+
+/// Answers any request but reads and listings.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    request: Request,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    let slot = core.slot(Class::Small).await;
+    // Only extended attributes make answers of any size.
+    let _memory = match request {
+        Request::GetXattr { .. } | Request::ListXattr { .. } => {
+            Some(core.memory(XATTR_VALUE_BYTES_MAX, Purpose::Demand).await)
+        }
+        _ => None,
+    };
+    let done = core
+        .on_disk(&slot, move |core| {
+            core.with_descriptors(|| answer(core, &request))
+        })
+        .await
+        .and_then(|done| done);
+    core.reply(sink, done.unwrap_or_else(Reply::Fault)).await
+}
+
+fn answer(core: &Core, request: &Request) -> Result<Reply, Fault> {
+    Ok(match request {
+        Request::Lookup { dir, name } => Reply::Attr(lookup(core, dir, name)?),
+        Request::Getattr { node } => Reply::Attr(getattr(core, node)?),
+        Request::Readlink { node } => Reply::Link(readlink(core, node)?),
+        Request::StatFs => Reply::StatFs(statfs(core)?),
+        Request::GetXattr { node, name } => Reply::Xattr(xattr(core, node, name)?),
+        Request::ListXattr { node } => Reply::XattrNames(xattr_names(core, node)?),
+        // Served elsewhere, and nothing else may fall through to here.
+        Request::List { .. } | Request::Read { .. } => return Err(Fault::Invalid),
+    })
+}
+
+fn lookup(core: &Core, dir: &NodeRef, name: &Name) -> Result<Attr, Fault> {
+    let root = core.service.share().root();
+    let fd = root.node(&dir.path)?;
+    if dir.expect.is_some() {
+        meta::stat_expected(&fd, dir.expect)?;
+    }
+    if root.hides_entry(&dir.path, name.as_bytes()) {
+        return Err(Fault::NotFound);
+    }
+    let name = CString::new(name.as_bytes()).map_err(|_| Fault::Invalid)?;
+    let now = meta::now();
+    // One component, not followed: it cannot lead anywhere else.
+    let stx = meta::stat_entry(&fd, &name).map_err(fault::of)?;
+    core.resources().versions.attr(&stx, now)
+}
+
+fn getattr(core: &Core, node: &NodeRef) -> Result<Attr, Fault> {
+    let fd = core.service.share().root().node(&node.path)?;
+    let now = meta::now();
+    let stx = meta::stat_expected(&fd, node.expect)?;
+    core.resources().versions.attr(&stx, now)
+}
+
+fn readlink(core: &Core, node: &NodeRef) -> Result<LinkTarget, Fault> {
+    let (fd, kind) = node_and_kind(core, node)?;
+    if kind != FileKind::Symlink {
+        return Err(Fault::WrongKind);
+    }
+    // One byte more than may be, to tell a target that was cut.
+    let mut target = vec![0; LINK_TARGET_BYTES_MAX + 1];
+    let len = readlinkat_raw(&fd, c"", target.as_mut_slice()).map_err(fault::of)?;
+    if len > LINK_TARGET_BYTES_MAX {
+        return Err(Fault::TooLarge);
+    }
+    target.truncate(len);
+    LinkTarget::new(target).map_err(|_| Fault::Io)
+}
+
+fn statfs(core: &Core) -> Result<StatFs, Fault> {
+    let s = fstatvfs(core.service.share().root().fd()).map_err(fault::of)?;
+    let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
+    Ok(StatFs {
+        fragment_bytes: narrow(s.f_frsize),
+        block_bytes: narrow(s.f_bsize),
+        blocks: s.f_blocks,
+        blocks_free: s.f_bfree,
+        blocks_available: s.f_bavail,
+        files: s.f_files,
+        files_free: s.f_ffree,
+        name_bytes_max: narrow(s.f_namemax),
+    })
+}
+
+fn xattr(core: &Core, node: &NodeRef, name: &XattrName) -> Result<Vec<u8>, Fault> {
+    let (fd, kind) = node_and_kind(core, node)?;
+    if !keeps_user_xattrs(kind) {
+        return Err(Fault::NoAttribute);
+    }
+    let mut value = vec![0; XATTR_VALUE_BYTES_MAX];
+    let path = Root::proc_path(&fd);
+    let len = getxattr(path, name.as_bytes(), value.as_mut_slice()).map_err(fault::of)?;
+    value.truncate(len);
+    value.shrink_to_fit();
+    Ok(value)
+}
+
+fn xattr_names(core: &Core, node: &NodeRef) -> Result<Vec<XattrName>, Fault> {
+    let (fd, kind) = node_and_kind(core, node)?;
+    if !keeps_user_xattrs(kind) {
+        return Ok(Vec::new());
+    }
+    // The kernel's own limit (XATTR_LIST_MAX) is the same.
+    let mut list = vec![0_u8; XATTR_VALUE_BYTES_MAX];
+    let len = listxattr(Root::proc_path(&fd), list.as_mut_slice()).map_err(fault::of)?;
+    Ok(list[..len]
+        .split(|b| *b == 0)
+        .filter_map(|name| XattrName::new(name).ok())
+        .take(XATTR_NAMES_MAX)
+        .collect())
+}
+
+/// Linux keeps `user.` attributes on regular files and directories only (xattr(7)).
+fn keeps_user_xattrs(kind: FileKind) -> bool {
+    matches!(kind, FileKind::File | FileKind::Directory)
+}
+
+fn node_and_kind(core: &Core, node: &NodeRef) -> Result<(OwnedFd, FileKind), Fault> {
+    let fd = core.service.share().root().node(&node.path)?;
+    let stx = meta::stat_expected(&fd, node.expect)?;
+    let kind = meta::kind(&stx).ok_or(Fault::Unsupported)?;
+    Ok((fd, kind))
+}

@@ -1,0 +1,62 @@
+//! What all sessions of the process share: threads, buffer memory, descriptors, seats at the table.
+
+use super::budget;
+use super::limits::{EXECUTING_MAX, HOST_OPEN_FILES_MAX, SESSIONS_MAX};
+use super::meta::Versions;
+use super::pool::Pool;
+use rustix::process::{Resource, getrlimit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+use wormhole_protocol::Epoch;
+
+/// The host's bounds, shared by its shares and their sessions.
+#[derive(Debug)]
+pub(super) struct Resources {
+    /// One permit per session.
+    pub(super) sessions: Arc<Semaphore>,
+    /// One permit per disk operation.
+    pub(super) executing: Arc<Semaphore>,
+    /// Buffer memory beyond the sessions' reserves.
+    pub(super) shared_bytes: Arc<Semaphore>,
+    /// Kept descriptors beyond the sessions' reserves.
+    pub(super) shared_files: Arc<Semaphore>,
+    /// Kept descriptors set aside for each session.
+    pub(super) reserved_files: usize,
+    /// Buffers.
+    pub(super) pool: Arc<Pool>,
+    /// Content versions.
+    pub(super) versions: Versions,
+    closing: AtomicBool,
+}
+
+impl Resources {
+    /// For one life of the host. Half of the descriptors the process may have now is used to keep
+    /// files open: raise the limit before.
+    pub(super) fn new(epoch: Epoch) -> Self {
+        let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = usize::try_from(allowed / 2)
+            .unwrap_or(usize::MAX)
+            .clamp(SESSIONS_MAX / 4, HOST_OPEN_FILES_MAX);
+        Self {
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            executing: Arc::new(Semaphore::new(EXECUTING_MAX)),
+            shared_bytes: budget::shared(),
+            shared_files: Arc::new(Semaphore::new(files / 2)),
+            reserved_files: files / 2 / SESSIONS_MAX,
+            pool: Arc::default(),
+            versions: Versions::new(epoch),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on, nobody is admitted and no request begun.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the host is ending.
+    pub(super) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,178 @@
+//! One share being served: what its sessions have in common, and who they are.
+
+use super::counters::{Counters, CountersSnapshot, add, get};
+use super::fault;
+use super::meta;
+use super::resources::Resources;
+use super::session::Core;
+use super::share::Share;
+use super::state::ShareState;
+use super::tickets::TicketSnapshot;
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Weak};
+use wormhole_protocol::{Attr, Fault, MountId, ShareId};
+
+/// A share being served.
+///
+/// Lock: `sessions`, leaf.
+pub struct Service {
+    share: Share,
+    state: ShareState,
+    resources: Arc<Resources>,
+    counters: Arc<Counters>,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    next: u64,
+    live: HashMap<u64, Weak<Core>>,
+}
+
+/// A share at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShareSnapshot {
+    /// Its identity, in hex.
+    pub id: String,
+    /// Its name, control characters escaped.
+    pub name: String,
+    /// Its path, control characters escaped.
+    pub path: String,
+    /// Who is there.
+    pub sessions: Vec<SessionSnapshot>,
+    /// Its tickets, without their secrets.
+    pub tickets: Vec<TicketSnapshot>,
+    /// Its counters.
+    pub counters: CountersSnapshot,
+}
+
+/// A session at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionSnapshot {
+    /// First digits of the mount's id.
+    pub mount: String,
+    /// When it was admitted, seconds since 1970.
+    pub since: u64,
+    /// Requests begun.
+    pub requests: u64,
+    /// Payload bytes handed to the transport.
+    pub bytes: u64,
+    /// Bytes of buffers it holds.
+    pub buffer_bytes: usize,
+    /// Files kept open for it.
+    pub open_files: usize,
+}
+
+impl Service {
+    pub(super) fn new(share: Share, state: ShareState, resources: Arc<Resources>) -> Self {
+        Self {
+            share,
+            state,
+            resources,
+            counters: Arc::default(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// The folder.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// What is kept about it: tickets, port.
+    pub fn state(&self) -> &ShareState {
+        &self.state
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> ShareId {
+        self.state.id()
+    }
+
+    pub(super) fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Attributes of the share root. Blocks.
+    pub(super) fn root_attr(&self) -> Result<Attr, Fault> {
+        let now = meta::now();
+        let stx = meta::stat(self.share.root().fd()).map_err(fault::of)?;
+        self.resources.versions.attr(&stx, now)
+    }
+
+    /// Lists a session until the guard goes.
+    pub(super) fn register(self: &Arc<Self>, core: &Arc<Core>) -> Registered {
+        add(&self.counters.sessions_total, 1);
+        let mut sessions = self.sessions.lock();
+        let key = sessions.next;
+        sessions.next += 1;
+        sessions.live.insert(key, Arc::downgrade(core));
+        Registered {
+            service: self.clone(),
+            key,
+        }
+    }
+
+    /// The share now. `now` is in seconds since 1970.
+    pub fn snapshot(&self, now: u64) -> ShareSnapshot {
+        let live: Vec<_> = {
+            let sessions = self.sessions.lock();
+            sessions.live.values().filter_map(Weak::upgrade).collect()
+        };
+        let mut sessions: Vec<_> = live.iter().map(|core| session(core)).collect();
+        sessions.sort_by(|a, b| (a.since, &a.mount).cmp(&(b.since, &b.mount)));
+        let path = self.share.path().as_os_str().as_bytes();
+        ShareSnapshot {
+            id: self.id().to_string(),
+            name: self.share.name().to_string(),
+            path: path.escape_ascii().to_string(),
+            sessions,
+            tickets: self.state.tickets(now),
+            counters: self.counters.snapshot(),
+        }
+    }
+}
+
+fn session(core: &Core) -> SessionSnapshot {
+    SessionSnapshot {
+        mount: short(core.mount),
+        since: core.since,
+        requests: get(&core.requests),
+        bytes: get(&core.bytes),
+        buffer_bytes: core.budget.held_bytes(),
+        open_files: core.files.len(),
+    }
+}
+
+/// First digits of a mount's id.
+pub(super) fn short(mount: MountId) -> String {
+    let [a, b, c, d, ..] = mount.0;
+    format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
+/// A listed session.
+pub(super) struct Registered {
+    service: Arc<Service>,
+    key: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let empty = {
+            let mut sessions = self.service.sessions.lock();
+            sessions.live.remove(&self.key);
+            sessions.live.is_empty()
+        };
+        if empty {
+            // An idle host keeps no buffers.
+            self.service.resources.pool.clear();
+        }
+    }
+}

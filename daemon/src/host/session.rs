@@ -1,0 +1,343 @@
+//! One admitted mount: its bounds, and the way of each of its requests.
+//!
+//! A request waits for a slot of its class (small, demand, ahead, listing), then runs its disk work in
+//! pieces on the blocking pool. A host-wide permit is held only while a piece touches the disk, never
+//! while the answer waits for the mount to read; what waits holds only what belongs to its session.
+//!
+//! Cancelling (dropping the future) frees everything at once, except that a piece already on the disk
+//! finishes and keeps its slot and buffer until then: so many can be under way, however fast a mount
+//! asks and cancels.
+//!
+//! A session ends with its ticket: once that is revoked or expired, every request is
+//! [`Fault::Denied`].
+
+use super::budget::{Grant, Purpose, SessionBudget};
+use super::clock::Clock;
+use super::counters::{add, get};
+use super::limits::{
+    BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_DEMAND_MAX, SESSION_LISTINGS_MAX,
+    SESSION_SMALL_MAX, STALL,
+};
+use super::open::OpenFiles;
+use super::resources::Resources;
+use super::seats::Seat;
+use super::service::{Registered, Service};
+use super::tickets::Ticket;
+use super::{list, node, read};
+use crate::rpc::{Serve, Sink, SinkClosed, priority};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wormhole_protocol::{Fault, MountId, ReadUrgency, Reply, Request};
+
+const OPEN: &str = "slots are never closed";
+
+/// Classes of requests; each has slots of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Class {
+    Small,
+    Demand,
+    Ahead,
+    Listing,
+}
+
+/// A slot, held by a request and by what it still has on the disk.
+pub(super) type Slot = Arc<OwnedSemaphorePermit>;
+
+/// What the requests of one session share.
+pub(super) struct Core {
+    /// The share.
+    pub(super) service: Arc<Service>,
+    /// Files kept open.
+    pub(super) files: OpenFiles,
+    /// Memory.
+    pub(super) budget: Arc<SessionBudget>,
+    /// Which mount.
+    pub(super) mount: MountId,
+    /// When it was admitted, seconds since 1970.
+    pub(super) since: u64,
+    /// Requests begun.
+    pub(super) requests: AtomicU64,
+    /// Payload handed to the transport.
+    pub(super) bytes: AtomicU64,
+    slots: [Arc<Semaphore>; 4],
+    /// Pieces of answers taken by the transport.
+    taken: AtomicU64,
+    ticket: Arc<Ticket>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Core {
+    fn new(
+        service: Arc<Service>,
+        ticket: Arc<Ticket>,
+        mount: MountId,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let resources = service.resources();
+        let slots = [
+            SESSION_SMALL_MAX,
+            SESSION_DEMAND_MAX,
+            SESSION_AHEAD_MAX,
+            SESSION_LISTINGS_MAX,
+        ];
+        Self {
+            files: OpenFiles::new(resources),
+            budget: Arc::new(SessionBudget::new(resources.shared_bytes.clone())),
+            mount,
+            since: clock.unix_secs(),
+            requests: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            slots: slots.map(|n| Arc::new(Semaphore::new(n))),
+            taken: AtomicU64::new(0),
+            ticket,
+            clock,
+            service,
+        }
+    }
+
+    /// The host's bounds.
+    pub(super) fn resources(&self) -> &Resources {
+        self.service.resources()
+    }
+
+    /// Waits for a slot.
+    pub(super) async fn slot(&self, class: Class) -> Slot {
+        let slots = match class {
+            Class::Small => &self.slots[0],
+            Class::Demand => &self.slots[1],
+            Class::Ahead => &self.slots[2],
+            Class::Listing => &self.slots[3],
+        };
+        Arc::new(slots.clone().acquire_owned().await.expect(OPEN))
+    }
+
+    /// Runs `work` on the blocking pool.
+    ///
+    /// # Errors
+    /// [`Fault::Closing`] if the runtime ends; [`Fault::Io`] if `work` panicked.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        slot: &Slot,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let executing = self.resources().executing.clone().acquire_owned().await;
+        let held = (executing.expect(OPEN), slot.clone());
+        let core = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let done = work(&core);
+            drop(held);
+            done
+        });
+        task.await.map_err(|e| {
+            if e.is_panic() {
+                Fault::Io
+            } else {
+                Fault::Closing
+            }
+        })
+    }
+
+    /// Tries `work` again with fewer files kept open if the process is out of descriptors.
+    pub(super) fn with_descriptors<T>(
+        &self,
+        work: impl Fn() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        match work() {
+            Err(Fault::Exhausted) if self.files.len() > 0 => {
+                self.files.shed();
+                work()
+            }
+            done => done,
+        }
+    }
+
+    /// Memory for an answer.
+    pub(super) async fn memory(&self, bytes: usize, purpose: Purpose) -> Grant {
+        self.budget.take(bytes, purpose).await
+    }
+
+    /// Sends the header.
+    pub(super) async fn reply(&self, sink: &mut dyn Sink, reply: Reply) -> Result<(), SinkClosed> {
+        if let Reply::Fault(fault) = reply {
+            self.service.counters().fault(fault);
+        }
+        let sent = self.unless_stalled(sink.reply(reply)).await;
+        self.taken_or_broken(sink, sent)
+    }
+
+    /// Sends a piece of payload, in bites: each that is taken shows that the mount is there, however
+    /// slow the link.
+    pub(super) async fn send(
+        &self,
+        sink: &mut dyn Sink,
+        mut bytes: Bytes,
+    ) -> Result<(), SinkClosed> {
+        while !bytes.is_empty() {
+            let bite = bytes.split_to(bytes.len().min(BITE_BYTES));
+            let len = bite.len() as u64;
+            let sent = self.unless_stalled(sink.send(bite)).await;
+            if let Some(Ok(())) = sent {
+                add(&self.bytes, len);
+                add(&self.service.counters().payload_bytes, len);
+            }
+            self.taken_or_broken(sink, sent)?;
+        }
+        Ok(())
+    }
+
+    /// Breaks off a payload.
+    pub(super) fn abort(&self, sink: &mut dyn Sink, fault: Fault) {
+        self.service.counters().fault(fault);
+        sink.abort(fault);
+    }
+
+    fn taken_or_broken(
+        &self,
+        sink: &mut dyn Sink,
+        sent: Option<Result<(), SinkClosed>>,
+    ) -> Result<(), SinkClosed> {
+        match sent {
+            Some(sent) => {
+                add(&self.taken, 1);
+                sent
+            }
+            None => {
+                add(&self.service.counters().stalls, 1);
+                self.abort(sink, Fault::Exhausted);
+                Err(SinkClosed)
+            }
+        }
+    }
+
+    /// `None` if the session took nothing at all for [`STALL`] while `sending` waited. It is the
+    /// session that counts, not the stream: on a slow link a stream of low priority may wait long
+    /// for its turn.
+    async fn unless_stalled<T>(&self, sending: impl Future<Output = T>) -> Option<T> {
+        let stalled = async {
+            let progress = || (get(&self.taken), self.budget.releases());
+            let mut seen = progress();
+            loop {
+                tokio::time::sleep(STALL).await;
+                let now = progress();
+                if now == seen {
+                    return;
+                }
+                seen = now;
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = sending => Some(sent),
+            () = stalled => None,
+        }
+    }
+
+    /// Why this session may ask nothing now.
+    fn barred(&self) -> Option<Fault> {
+        if self.resources().closing() {
+            Some(Fault::Closing)
+        } else if !self.ticket.good_at(self.clock.unix_secs()) {
+            Some(Fault::Denied)
+        } else {
+            None
+        }
+    }
+}
+
+/// An admitted session. Dropping it ends it; its seat is then kept for a while, unless
+/// [`Serve::goodbye`] was called.
+pub(super) struct Session {
+    core: Arc<Core>,
+    seat: Option<Seat>,
+    sweeper: tokio::task::JoinHandle<()>,
+    _registered: Registered,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Session {
+    /// Begins a session. Must be called within the runtime.
+    pub(super) fn begin(
+        service: &Arc<Service>,
+        ticket: Arc<Ticket>,
+        mount: MountId,
+        clock: Arc<dyn Clock>,
+        seat: Option<Seat>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let core = Arc::new(Core::new(service.clone(), ticket, mount, clock));
+        let weak = Arc::downgrade(&core);
+        let sweeper = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(OPEN_FILE_SWEEP).await;
+                match weak.upgrade() {
+                    Some(core) => core.files.close_idle(Instant::now()),
+                    None => return,
+                }
+            }
+        });
+        Self {
+            _registered: service.register(&core),
+            core,
+            seat,
+            sweeper,
+            _place: place,
+        }
+    }
+
+    async fn answer(&self, request: Request, sink: &mut dyn Sink) -> Result<(), SinkClosed> {
+        let core = &self.core;
+        add(&core.requests, 1);
+        let _in_flight = core.service.counters().begin(&request);
+        if let Some(fault) = core.barred() {
+            return core.reply(sink, Reply::Fault(fault)).await;
+        }
+        match request {
+            Request::Read {
+                node,
+                range,
+                urgency,
+            } => {
+                sink.prioritize(match urgency {
+                    ReadUrgency::Demand => priority::DEMAND,
+                    ReadUrgency::Ahead => priority::AHEAD,
+                });
+                read::serve(core, node, range, urgency, sink).await
+            }
+            Request::List { dir } => {
+                sink.prioritize(priority::LISTING);
+                list::serve(core, dir, sink).await
+            }
+            request => {
+                sink.prioritize(priority::META);
+                node::serve(core, request, sink).await
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+impl Serve for Session {
+    fn serve<'a>(
+        &'a self,
+        request: Request,
+        sink: &'a mut dyn Sink,
+    ) -> BoxFuture<'a, Result<(), SinkClosed>> {
+        self.answer(request, sink).boxed()
+    }
+
+    fn goodbye(&self) {
+        if let Some(seat) = &self.seat {
+            seat.keep(false);
+        }
+    }
+}

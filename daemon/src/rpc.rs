@@ -1,0 +1,185 @@
+//! The seam between the two roles: a mount calls, a host serves.
+//!
+//! [`Remote`] is what a mount knows of a host; [`Serve`] what a transport knows of one. Between them
+//! stand QUIC (`transport`) or, in tests, nothing but memory ([`loopback`]). Neither side can tell.
+//!
+//! Not here: sockets, reconnecting (`mount::link`), what any request means.
+
+pub mod loopback;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use wormhole_protocol::{Fault, Hello, Refusal, Reply, Request, Welcome};
+
+/// The bytes behind a reply, as they arrive. Dropping it before its end cancels the rest at the host.
+///
+/// A fault in mid-stream shows as an [`std::io::Error`] that wraps a [`CallError`]; see
+/// [`CallError::from_io`].
+pub type Payload = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A reply header, and its payload (empty for most replies).
+pub struct Answer {
+    /// The header; never [`Reply::Fault`], which is [`CallError::Fault`].
+    pub reply: Reply,
+    /// What follows it.
+    pub payload: Payload,
+}
+
+/// Why a call brought no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The host answered that it cannot.
+    #[error("the host answered: {0:?}")]
+    Fault(Fault),
+    /// The connection is gone, or went during the call: asking again may work.
+    #[error("the connection to the host was lost")]
+    Link,
+    /// The host broke the protocol; the connection has been closed.
+    #[error("the host broke the protocol")]
+    Violation,
+    /// The deadline passed while there was no connection.
+    #[error("no answer from the host in time")]
+    TimedOut,
+}
+
+impl CallError {
+    /// The call error inside an error of a [`Payload`]; any other I/O error is a lost link.
+    pub fn from_io(error: &std::io::Error) -> Self {
+        error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Self>())
+            .copied()
+            .unwrap_or(Self::Link)
+    }
+}
+
+impl From<CallError> for std::io::Error {
+    fn from(error: CallError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// What is known of the path to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathEstimate {
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Highest rate at which payload arrived lately, bytes per second; 0 if nothing was measured.
+    pub bytes_per_sec: u64,
+}
+
+impl PathEstimate {
+    /// Bandwidth-delay product: bytes in flight that fill the path.
+    pub fn bdp_bytes(&self) -> u64 {
+        let micros = u64::try_from(self.rtt.as_micros()).unwrap_or(u64::MAX);
+        self.bytes_per_sec.saturating_mul(micros) / 1_000_000
+    }
+}
+
+/// A host, as a mount sees it.
+pub trait Remote: Send + Sync + 'static {
+    /// Asks. Dropping the future cancels the request.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>>;
+
+    /// The path as measured so far.
+    fn path(&self) -> PathEstimate;
+
+    /// Whether an answer can be had now; a call made while not would wait.
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    /// Figures of the connection beneath, for people; `None` if there is none.
+    fn wire(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// Resolves when the connection is gone for good.
+    fn closed(&self) -> BoxFuture<'_, ()>;
+}
+
+/// The mount stopped the stream or is gone; whoever serves may stop too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody reads this reply any more")]
+pub struct SinkClosed;
+
+/// Where an answer goes. Back-pressure is in the futures: they wait while the mount does not read.
+pub trait Sink: Send {
+    /// Sends the header; once, first.
+    fn reply(&mut self, reply: Reply) -> BoxFuture<'_, Result<(), SinkClosed>>;
+
+    /// Sends payload. `bytes` is freed when the mount has acknowledged it.
+    fn send(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), SinkClosed>>;
+
+    /// Breaks off a payload that cannot be finished.
+    fn abort(&mut self, fault: Fault);
+
+    /// Orders this stream against others of the session: higher first. Default 0.
+    fn prioritize(&mut self, priority: i32);
+}
+
+/// One admitted session on the host's side. Dropping the last reference ends it.
+pub trait Serve: Send + Sync + 'static {
+    /// Answers one request. Cancelled by dropping the future. An error only says that nobody listens
+    /// any more; what went wrong with the request itself went into the sink.
+    fn serve<'a>(
+        &'a self,
+        request: Request,
+        sink: &'a mut dyn Sink,
+    ) -> BoxFuture<'a, Result<(), SinkClosed>>;
+
+    /// The mount closed the session on purpose, not the link by accident: nothing need be kept for
+    /// its return. To be called before the session is dropped.
+    fn goodbye(&self) {}
+}
+
+/// Who decides about a hello.
+pub trait Gate: Send + Sync + 'static {
+    /// Admits or refuses. `binding` was exported from the TLS session the hello came on.
+    fn admit<'a>(
+        &'a self,
+        hello: &'a Hello,
+        binding: &'a [u8; 32],
+    ) -> BoxFuture<'a, Result<Admission, Refusal>>;
+}
+
+/// An admitted session.
+pub struct Admission {
+    /// What the mount is told.
+    pub welcome: Welcome,
+    /// Who answers its requests.
+    pub session: std::sync::Arc<dyn Serve>,
+}
+
+/// Priorities on the host's side of a session.
+pub mod priority {
+    /// Small answers: attributes, names.
+    pub const META: i32 = 3;
+    /// Bytes somebody waits for.
+    pub const DEMAND: i32 = 2;
+    /// Listings.
+    pub const LISTING: i32 = 1;
+    /// Read ahead of need.
+    pub const AHEAD: i32 = 0;
+}
+
+/// Why a connection to a host was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectFailure {
+    /// What to tell the user.
+    pub message: String,
+    /// Whether trying again soon is of no use (wrong host, revoked ticket).
+    pub is_final: bool,
+}
+
+/// A session that was made, and what the host said when it let us in.
+pub type Connected = (std::sync::Arc<dyn Remote>, Welcome);
+
+/// Makes connections to one host; the way to it is its own business.
+pub trait Connect: Send + Sync + 'static {
+    /// One attempt.
+    fn connect(&self) -> BoxFuture<'_, Result<Connected, ConnectFailure>>;
+}

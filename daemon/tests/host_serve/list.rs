@@ -1,0 +1,107 @@
+//! Listings: complete, streamed, bounded.
+
+use crate::world::{World, expecting, name, node};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use wormhole_protocol::Fault;
+use wormhole_protocol::limits::LIST_FRAME_ENTRIES_MAX;
+
+#[tokio::test]
+async fn an_empty_directory_is_one_last_frame() {
+    let world = World::new();
+    let mount = world.mount().await;
+    let (attr, frames) = mount.frames(node("")).await.unwrap();
+    assert_eq!(attr.id, world.service.share().identity());
+    assert!(matches!(&frames[..], [f] if f.last && f.entries.is_empty()));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_entries_stream_in_bounded_memory() {
+    const COUNT: usize = 100_000;
+    let world = World::new();
+    for i in 0..COUNT {
+        File::create(world.at(format!("{i:0>20}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    let mut listing = mount.begin_list(node("")).await.unwrap();
+    let (mut names, mut sizes, mut most) = (HashSet::new(), Vec::new(), 0);
+    while let Some(frame) = listing.next().await.unwrap() {
+        sizes.push(frame.entries.len());
+        most = most.max(world.sessions()[0].buffer_bytes);
+        names.extend(frame.entries.into_iter().map(|e| e.name));
+    }
+    assert_eq!(names.len(), COUNT);
+    assert!((0..COUNT).all(|i| names.contains(&name(format!("{i:0>20}")))));
+    assert!((1..=32).contains(&sizes[0]), "a reader starts early");
+    assert!(sizes.iter().all(|n| *n <= LIST_FRAME_ENTRIES_MAX));
+    assert!(most <= 640 << 10, "{most} bytes");
+    assert_eq!(world.counters().entries, COUNT as u64);
+}
+
+#[tokio::test]
+async fn entries_that_vanish_are_left_out() {
+    let world = World::new();
+    for i in 0..5000 {
+        File::create(world.at(format!("{i}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    let mut listing = mount.begin_list(node("")).await.unwrap();
+    let mut seen = HashSet::new();
+    let first = listing.next().await.unwrap().unwrap();
+    seen.extend(first.entries.into_iter().map(|e| e.name));
+    for i in 0..5000 {
+        let _ = fs::remove_file(world.at(format!("{i}")));
+    }
+    while let Some(frame) = listing.next().await.unwrap() {
+        for entry in frame.entries {
+            assert!(seen.insert(entry.name), "each once");
+        }
+    }
+    // What was on its way is all there can be.
+    assert!(seen.len() < 3000, "{}", seen.len());
+    assert_eq!(mount.names("").await, Vec::<Vec<u8>>::new());
+    assert_eq!(world.counters().entries_skipped, 0);
+}
+
+#[tokio::test]
+async fn a_directory_that_leaves_the_share_is_listed_no_further() {
+    let world = World::new();
+    fs::create_dir(world.at("d")).unwrap();
+    for i in 0..5000 {
+        File::create(world.at(format!("d/{i}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    let id = mount.lookup("", "d").await.unwrap().id;
+    let mut listing = mount.begin_list(expecting("d", id)).await.unwrap();
+    listing.next().await.unwrap().unwrap();
+    fs::rename(world.at("d"), world.outside("moved")).unwrap();
+    File::create(world.outside("moved/secret")).unwrap();
+    let broken = loop {
+        match listing.next().await {
+            Ok(Some(frame)) => assert!(frame.entries.iter().all(|e| e.name != name("secret"))),
+            Ok(None) => panic!("listed to its end"),
+            Err(fault) => break fault,
+        }
+    };
+    assert_eq!(broken, Fault::Stale);
+    assert_eq!(mount.list("d").await.unwrap_err(), Fault::NotFound);
+}
+
+#[tokio::test]
+async fn a_removed_directory_ends() {
+    let world = World::new();
+    fs::create_dir(world.at("d")).unwrap();
+    for i in 0..2000 {
+        File::create(world.at(format!("d/{i}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    let mut listing = mount.begin_list(node("d")).await.unwrap();
+    fs::remove_dir_all(world.at("d")).unwrap();
+    let ended = loop {
+        match listing.next().await {
+            Ok(Some(_)) => {}
+            ended => break ended.map(|_| ()),
+        }
+    };
+    assert_eq!(ended, Err(Fault::Stale));
+}
