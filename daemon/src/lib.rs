@@ -6,3 +6,4 @@
 
 pub mod host;
 pub mod rpc;
+pub mod transport;
