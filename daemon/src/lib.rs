@@ -5,5 +5,6 @@
 //! they meet at the seam in [`rpc`].
 
 pub mod host;
+pub mod mount;
 pub mod rpc;
 pub mod transport;

@@ -1,0 +1,273 @@
+//! The mount role: a host's share as a file system of this machine.
+//!
+//! ```text
+//!   kernel ── fuse ── vfs ──┬─ inodes, handles, listing     what is believed
+//!                           └─ fetch ── memory ── disk      what is kept
+//!                                  └── link ── (transport)  who is asked
+//! ```
+//!
+//! `fuse` translates, `vfs` means, `fetch` reads, `link` stays connected. Nothing here knows QUIC, and
+//! nothing but `fuse` knows fuser. The host role is never imported.
+
+pub mod error;
+pub mod fetch;
+pub mod fuse;
+pub mod handles;
+pub mod inodes;
+pub mod killed;
+pub mod link;
+pub mod listing;
+pub mod mountpoint;
+pub mod readahead;
+pub mod stats;
+pub mod vfs;
+
+use crate::rpc::Connect;
+use fuse::FuseOptions;
+use link::{Link, LinkError, LinkSnapshot};
+use mountpoint::Unmount;
+use serde::Serialize;
+use stats::{FuseSnapshot, FuseStats, ReadSnapshot, RemoteSnapshot};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use vfs::{Vfs, VfsConfig};
+use wormhole_cache::{Disk, DiskConfig, DiskError, DiskStats, MemoryStats};
+
+/// A mount as meant; every flag of the command line ends up here.
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// Where to mount.
+    pub mountpoint: PathBuf,
+    /// Bytes of the memory cache.
+    pub l1_bytes: u64,
+    /// The disk cache, if any.
+    pub l2: Option<DiskConfig>,
+    /// How long attributes and names are believed.
+    pub attr_ttl: Duration,
+    /// How long a request waits for the host.
+    pub timeout: Duration,
+    /// How the kernel sees it.
+    pub fuse: FuseOptions,
+}
+
+/// Why a mount did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The host did not let us in, or was not found.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The kernel or fusermount3 refused.
+    #[error("cannot mount at {}: {source}", mountpoint.display())]
+    Mount {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What was said.
+        source: std::io::Error,
+    },
+}
+
+/// A file system that is mounted.
+pub struct Mounted {
+    mountpoint: PathBuf,
+    share_name: String,
+    share_id: String,
+    vfs: Arc<Vfs>,
+    link: Arc<Link>,
+    fuse: Arc<FuseStats>,
+    l2_note: Option<String>,
+    ended: watch::Receiver<bool>,
+}
+
+/// What a mount is doing.
+#[derive(Debug, Clone, Serialize)]
+pub struct MountSnapshot {
+    /// Where.
+    pub mountpoint: PathBuf,
+    /// The share's name.
+    pub share: String,
+    /// The share's identity.
+    pub share_id: String,
+    /// The connection.
+    pub link: LinkSnapshot,
+    /// Requests of the kernel.
+    pub fuse: FuseSnapshot,
+    /// Requests to the host.
+    pub remote: RemoteSnapshot,
+    /// Bytes.
+    pub read: ReadSnapshot,
+    /// The memory cache.
+    pub l1: MemoryStats,
+    /// The disk cache.
+    pub l2: Option<DiskStats>,
+    /// Why there is no disk cache, if one was wanted.
+    pub l2_note: Option<String>,
+    /// Nodes the kernel knows.
+    pub nodes: usize,
+    /// Open files and directories.
+    pub handles: usize,
+}
+
+impl Mounted {
+    /// Connects, mounts and serves. The mount answers when this returns.
+    ///
+    /// # Errors
+    /// [`MountError`]; nothing is left mounted then.
+    pub async fn start(config: MountConfig, connect: Arc<dyn Connect>) -> Result<Self, MountError> {
+        let (link, welcome) = Link::open(connect, config.timeout).await?;
+        let (disk, l2_note) = match config.l2.clone() {
+            Some(l2) => open_disk(l2, welcome.share).await,
+            None => (None, None),
+        };
+        let vfs = Arc::new(Vfs::new(
+            VfsConfig {
+                attr_ttl: config.attr_ttl,
+                timeout: config.timeout,
+                l1_bytes: config.l1_bytes,
+            },
+            welcome.share,
+            welcome.root,
+            link.clone(),
+            disk,
+        ));
+        let fuse_stats = Arc::new(FuseStats::default());
+        let ended = mount(&config, vfs.clone(), fuse_stats.clone()).await?;
+        Ok(Self {
+            mountpoint: config.mountpoint,
+            share_name: welcome.name.to_string(),
+            share_id: welcome.share.to_string(),
+            vfs,
+            link,
+            fuse: fuse_stats,
+            l2_note,
+            ended,
+        })
+    }
+
+    /// The share's name, for people.
+    pub fn share_name(&self) -> &str {
+        &self.share_name
+    }
+
+    /// Why there is no disk cache although one was asked for.
+    pub fn l2_note(&self) -> Option<&str> {
+        self.l2_note.as_deref()
+    }
+
+    /// Resolves when the file system is no longer mounted, whoever unmounted it.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error means the thread that waits for the kernel is gone, which is the end as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Unmounts (lazily if programs still use it), writes what is left for the disk cache, and says
+    /// goodbye to the host.
+    ///
+    /// # Errors
+    /// What umount2(2) or fusermount3 said.
+    pub async fn unmount(self) -> std::io::Result<()> {
+        if !*self.ended.borrow() {
+            let mountpoint = self.mountpoint.clone();
+            let unmounted = tokio::task::spawn_blocking(move || {
+                mountpoint::unmount(&mountpoint, Unmount::Lazy)
+            })
+            .await;
+            if let Ok(Err(error)) = unmounted
+                && !*self.ended.borrow()
+            {
+                return Err(error);
+            }
+        }
+        if let Some(disk) = self.vfs.fetcher().disk().cloned() {
+            let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
+        }
+        self.link.close().await;
+        Ok(())
+    }
+
+    /// What it is doing.
+    pub fn snapshot(&self) -> MountSnapshot {
+        let fetcher = self.vfs.fetcher();
+        MountSnapshot {
+            mountpoint: self.mountpoint.clone(),
+            share: self.share_name.clone(),
+            share_id: self.share_id.clone(),
+            link: self.link.snapshot(),
+            fuse: self.fuse.snapshot(),
+            remote: fetcher.remote_stats.snapshot(),
+            read: fetcher.read_stats.snapshot(),
+            l1: fetcher.memory().stats(),
+            l2: fetcher.disk().map(|disk| disk.stats()),
+            l2_note: self.l2_note.clone(),
+            nodes: self.vfs.nodes(),
+            handles: self.vfs.handles(),
+        }
+    }
+}
+
+/// Opens the disk cache; one that cannot be had is a warning, never a reason not to mount.
+async fn open_disk(
+    config: DiskConfig,
+    share: wormhole_protocol::ShareId,
+) -> (Option<Arc<Disk>>, Option<String>) {
+    let root = config.root.clone();
+    let opened = tokio::task::spawn_blocking(move || Disk::open(config, share)).await;
+    let note = match opened {
+        Ok(Ok(disk)) => return (Some(Arc::new(disk)), None),
+        Ok(Err(DiskError::InUse { pid })) => format!(
+            "another mount of this share (process {pid}) uses the disk cache in {}; this one runs \
+             without a disk cache. Give it a --cache-dir of its own to have one",
+            root.display()
+        ),
+        Ok(Err(error)) => format!(
+            "no disk cache in {}: {error}; this mount runs without",
+            root.display()
+        ),
+        Err(_) => "opening the disk cache failed; this mount runs without".to_owned(),
+    };
+    tracing::warn!("{note}");
+    (None, Some(note))
+}
+
+async fn mount(
+    config: &MountConfig,
+    vfs: Arc<Vfs>,
+    stats: Arc<FuseStats>,
+) -> Result<watch::Receiver<bool>, MountError> {
+    let mountpoint = config.mountpoint.clone();
+    let options = config.fuse.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let session = tokio::task::spawn_blocking(move || {
+        let session = fuse::mount(vfs, stats, &mountpoint, &options, runtime)?;
+        if let Err(error) = mountpoint::set_read_ahead(&mountpoint, READ_AHEAD_KIB) {
+            tracing::debug!("the kernel's readahead stays at its default: {error}");
+        }
+        Ok(session)
+    })
+    .await
+    .map_err(std::io::Error::other)
+    .and_then(|mounted| mounted)
+    .map_err(|source| MountError::Mount {
+        mountpoint: config.mountpoint.clone(),
+        source,
+    })?;
+    let (ended, watch_end) = watch::channel(false);
+    std::thread::Builder::new()
+        .name("fuse-end".into())
+        .spawn(move || {
+            if let Err(error) = session.join() {
+                tracing::error!("the FUSE session ended with an error: {error}");
+            }
+            ended.send_replace(true);
+        })
+        .map_err(|source| MountError::Mount {
+            mountpoint: config.mountpoint.clone(),
+            source,
+        })?;
+    Ok(watch_end)
+}
+
+/// The kernel's own readahead for the mount: one request of the largest size.
+const READ_AHEAD_KIB: u32 = 1024;

@@ -1,0 +1,313 @@
+//! The nodes the kernel knows, and what the mount believes of each.
+//!
+//! A node is a file on the host, whatever its names ([`FileId`]). Its number is the host's inode
+//! number where that is unambiguous, so that hard links and `find -inum` look as on the host. The
+//! table holds a node exactly while the kernel counts lookups of it; handles keep theirs alive.
+//!
+//! Not here: asking the host (`vfs`), directory contents (`listing`).
+//!
+//! Invariants
+//! - The share root is number 1, and no other node is.
+//! - The chain of parents of every node ends at the root.
+//!
+//! Locks: `table` before a node's `belief`; neither across an await.
+
+use super::error::FsError;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
+
+/// A node's number, as the kernel and `stat` show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ino(pub u64);
+
+impl Ino {
+    /// The share root.
+    pub const ROOT: Self = Self(1);
+}
+
+/// Deepest path; more is a host that makes directories parents of each other.
+const DEPTH_MAX: usize = 2048;
+/// Numbers from here on are hashes, not inode numbers of the host.
+const HASHED: u64 = 1 << 63;
+/// Numbers tried when hashes collide.
+const PROBES_MAX: u64 = 16;
+
+/// What is believed of a node, and since when.
+struct Belief {
+    /// Directory and name under which it was seen last; none for the root.
+    place: Option<(Arc<Node>, Name)>,
+    attr: Attr,
+    /// When the host said so.
+    told: Instant,
+    /// Version of the bytes in the kernel's page cache.
+    kernel_version: Option<ContentVersion>,
+    /// Lookups the kernel counts.
+    lookups: u64,
+}
+
+/// A file on the host that the kernel or a handle refers to.
+pub struct Node {
+    /// Its number.
+    pub ino: Ino,
+    /// Its identity on the host.
+    pub id: FileId,
+    belief: Mutex<Belief>,
+}
+
+impl Node {
+    fn new(ino: Ino, place: Option<(Arc<Self>, Name)>, attr: Attr, told: Instant) -> Self {
+        Self {
+            ino,
+            id: attr.id,
+            belief: Mutex::new(Belief {
+                place,
+                attr,
+                told,
+                kernel_version: None,
+                lookups: 0,
+            }),
+        }
+    }
+
+    /// Tells a reused number from the node that had it before (`fuse_entry_out.generation`).
+    pub fn generation(&self) -> u64 {
+        self.id.birth
+    }
+
+    /// The attributes last heard of.
+    pub fn attr(&self) -> Attr {
+        self.belief.lock().attr
+    }
+
+    /// The attributes and how much longer they are believed; `None` when no longer.
+    pub fn fresh_attr(&self, ttl: Duration, now: Instant) -> Option<(Attr, Duration)> {
+        let belief = self.belief.lock();
+        let left = ttl.checked_sub(now.saturating_duration_since(belief.told))?;
+        (!left.is_zero()).then_some((belief.attr, left))
+    }
+
+    /// Takes what the host says now. An answer about another file, or an older one, changes nothing.
+    pub fn learn(&self, attr: &Attr, told: Instant) {
+        let mut belief = self.belief.lock();
+        if attr.id == self.id && told >= belief.told {
+            belief.attr = *attr;
+            belief.told = told;
+        }
+    }
+
+    /// Stops believing the attributes.
+    pub fn doubt(&self, ttl: Duration) {
+        let mut belief = self.belief.lock();
+        if let Some(past) = belief.told.checked_sub(ttl) {
+            belief.told = past;
+        }
+    }
+
+    /// Whether the kernel's pages are of `version`; from now on they are.
+    pub fn take_kernel_version(&self, version: ContentVersion) -> bool {
+        self.belief.lock().kernel_version.replace(version) == Some(version)
+    }
+
+    /// How the host is asked about this node.
+    ///
+    /// # Errors
+    /// [`FsError::NameTooLong`] if the path exceeds what the protocol carries.
+    pub fn reference(self: &Arc<Self>) -> Result<NodeRef, FsError> {
+        Ok(NodeRef {
+            path: self.path()?,
+            expect: Some(self.id),
+        })
+    }
+
+    fn path(self: &Arc<Self>) -> Result<RelPath, FsError> {
+        let mut names = Vec::new();
+        let mut at = self.clone();
+        loop {
+            let place = at.belief.lock().place.clone();
+            let Some((parent, name)) = place else { break };
+            if names.len() >= DEPTH_MAX {
+                return Err(FsError::NameTooLong);
+            }
+            names.push(name);
+            at = parent;
+        }
+        names.iter().rev().try_fold(RelPath::root(), |path, name| {
+            path.join(name).map_err(|_| FsError::NameTooLong)
+        })
+    }
+
+    /// The directory this node was seen in; the root is its own.
+    pub fn parent(self: &Arc<Self>) -> Arc<Self> {
+        match &self.belief.lock().place {
+            Some((parent, _)) => parent.clone(),
+            None => self.clone(),
+        }
+    }
+
+    /// Whether `ancestor` is this node or one above it.
+    fn is_within(self: &Arc<Self>, ancestor: FileId) -> bool {
+        let mut at = self.clone();
+        for _ in 0..DEPTH_MAX {
+            if at.id == ancestor {
+                return true;
+            }
+            let place = at.belief.lock().place.clone();
+            match place {
+                Some((parent, _)) => at = parent,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Moves the node to where it was just seen, unless that would make it its own ancestor.
+    fn place(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
+        let mut belief = self.belief.lock();
+        if let Some((parent, known)) = &belief.place
+            && !(Arc::ptr_eq(parent, dir) && known == name)
+        {
+            belief.place = Some((dir.clone(), name.clone()));
+        }
+    }
+}
+
+/// The nodes the kernel counts lookups of.
+pub struct Inodes {
+    root: Arc<Node>,
+    table: Mutex<HashMap<Ino, Arc<Node>>>,
+}
+
+impl Inodes {
+    /// A table with only the root in it.
+    pub fn new(root: Attr, now: Instant) -> Self {
+        let root = Arc::new(Node::new(Ino::ROOT, None, root, now));
+        let table = HashMap::from([(Ino::ROOT, root.clone())]);
+        Self {
+            root,
+            table: Mutex::new(table),
+        }
+    }
+
+    /// The share root.
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
+    }
+
+    /// Nodes in the table.
+    pub fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// Never: the root stays.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The node of a number.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the kernel never looked it up, or forgot it.
+    pub fn get(&self, ino: Ino) -> Result<Arc<Node>, FsError> {
+        self.table.lock().get(&ino).cloned().ok_or(FsError::Stale)
+    }
+
+    /// Takes an entry of `dir` that the kernel is about to be told of, and counts the lookup.
+    ///
+    /// # Errors
+    /// [`FsError::Io`] if the entry cannot be true: the root below itself, a directory within itself.
+    pub fn remember(
+        &self,
+        dir: &Arc<Node>,
+        name: &Name,
+        attr: &Attr,
+        told: Instant,
+    ) -> Result<Arc<Node>, FsError> {
+        let is_dir = attr.kind == FileKind::Directory;
+        if attr.id == self.root.id || (is_dir && dir.is_within(attr.id)) {
+            return Err(FsError::Io);
+        }
+        let mut table = self.table.lock();
+        for ino in self.numbers(attr.id) {
+            let node = match table.entry(ino) {
+                MapEntry::Vacant(slot) => {
+                    let place = Some((dir.clone(), name.clone()));
+                    slot.insert(Arc::new(Node::new(ino, place, *attr, told)))
+                        .clone()
+                }
+                MapEntry::Occupied(slot) if slot.get().id == attr.id => {
+                    let node = slot.get().clone();
+                    node.learn(attr, told);
+                    node.place(dir, name);
+                    node
+                }
+                // The host reused an inode number. The kernel tells the two apart by generation but
+                // counts their lookups under one number, so the count moves on.
+                MapEntry::Occupied(mut slot) if same_number(slot.get().id, attr.id) => {
+                    let lookups = slot.get().belief.lock().lookups;
+                    let place = Some((dir.clone(), name.clone()));
+                    let node = Arc::new(Node::new(ino, place, *attr, told));
+                    node.belief.lock().lookups = lookups;
+                    slot.insert(node.clone());
+                    node
+                }
+                MapEntry::Occupied(_) => continue,
+            };
+            node.belief.lock().lookups += 1;
+            return Ok(node);
+        }
+        Err(FsError::Io)
+    }
+
+    /// The kernel dropped `lookups` of its lookups of `ino`.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        if ino == Ino::ROOT {
+            return;
+        }
+        let mut table = self.table.lock();
+        let MapEntry::Occupied(slot) = table.entry(ino) else {
+            return;
+        };
+        let gone = {
+            let mut belief = slot.get().belief.lock();
+            belief.lookups = belief.lookups.saturating_sub(lookups);
+            belief.lookups == 0
+        };
+        if gone {
+            slot.remove();
+        }
+    }
+
+    /// Stops believing the attributes of every node.
+    pub fn doubt_all(&self, ttl: Duration) {
+        let nodes: Vec<_> = self.table.lock().values().cloned().collect();
+        for node in nodes {
+            node.doubt(ttl);
+        }
+    }
+
+    /// The numbers a node may have, best first.
+    fn numbers(&self, id: FileId) -> impl Iterator<Item = Ino> + use<> {
+        let own = (id.device == self.root.id.device && id.inode > 1 && id.inode < HASHED)
+            .then_some(Ino(id.inode));
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&id.device.to_le_bytes());
+        bytes[8..].copy_from_slice(&id.inode.to_le_bytes());
+        let hash = blake3::hash(&bytes);
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        let first = u64::from_le_bytes(first);
+        let hashed = (0..PROBES_MAX).map(move |probe| Ino(first.wrapping_add(probe) | HASHED));
+        own.into_iter().chain(hashed)
+    }
+}
+
+fn same_number(a: FileId, b: FileId) -> bool {
+    a.device == b.device && a.inode == b.inode
+}
+
+#[cfg(test)]
+mod tests;

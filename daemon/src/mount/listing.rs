@@ -1,0 +1,210 @@
+//! Directory contents: streamed in, read while they arrive, believed for a while.
+//!
+//! A listing is one request; its entries come with attributes. Readers wait for the entry they are at,
+//! not for the end. The stream is not drawn further than [`AHEAD_ENTRIES`] past the last reader, so a
+//! listing nobody reads to its end costs little. A complete listing answers lookups, negative ones
+//! too, for as long as its entries are believed.
+//!
+//! Lock: `entries`, never across an await.
+
+use super::error::FsError;
+use crate::rpc::{Answer, CallError, Payload};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use wormhole_protocol::codec::{Wire, body_len};
+use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_ENTRIES_MAX};
+use wormhole_protocol::{Entry, ListFrame, Name};
+
+/// Entries drawn ahead of the reader. Large, because a listing left waiting holds a stream at the host,
+/// which takes it back after a while: a slow `find` must not lose its place in any but huge directories.
+const AHEAD_ENTRIES: usize = 256 * 1024;
+
+/// An entry, and when the host told of it.
+#[derive(Clone)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// When it arrived.
+    pub told: Instant,
+}
+
+/// How far a listing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Arriving(usize),
+    Complete(usize),
+    Failed(FsError),
+}
+
+#[derive(Default)]
+struct Entries {
+    listed: Vec<Listed>,
+    by_name: HashMap<Name, usize>,
+}
+
+/// The entries of one directory, as they arrive.
+pub struct Listing {
+    started: Instant,
+    entries: Mutex<Entries>,
+    progress: watch::Sender<Progress>,
+    /// Highest entry a reader asked for.
+    wanted: watch::Sender<usize>,
+}
+
+impl Listing {
+    /// A listing that draws from `answer` in a task of its own, which ends when the last reference to
+    /// the listing goes or its stream does.
+    pub fn start(answer: Answer) -> Arc<Self> {
+        let listing = Arc::new(Self {
+            started: Instant::now(),
+            entries: Mutex::default(),
+            progress: watch::Sender::new(Progress::Arriving(0)),
+            wanted: watch::Sender::new(0),
+        });
+        let weak = Arc::downgrade(&listing);
+        let mut wanted = listing.wanted.subscribe();
+        let mut payload = answer.payload;
+        tokio::spawn(async move {
+            loop {
+                let frame = tokio::select! {
+                    frame = next_frame(&mut payload) => frame,
+                    // The last reader left: dropping the payload cancels the listing at the host.
+                    () = readers_left(&mut wanted) => return,
+                };
+                let Some(listing) = weak.upgrade() else {
+                    return;
+                };
+                let Some(total) = listing.take(frame) else {
+                    return;
+                };
+                drop(listing);
+                let more = wanted.wait_for(|wanted| total < wanted + AHEAD_ENTRIES);
+                if more.await.is_err() {
+                    return;
+                }
+            }
+        });
+        listing
+    }
+
+    /// Adds a frame; the number of entries so far, or `None` if that was the end.
+    fn take(&self, frame: Result<ListFrame, CallError>) -> Option<usize> {
+        let told = Instant::now();
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.progress.send_replace(Progress::Failed(error.into()));
+                return None;
+            }
+        };
+        let total = {
+            let mut entries = self.entries.lock();
+            for entry in frame.entries {
+                let at = entries.listed.len();
+                // A host that names an entry twice is not believed the second time.
+                if entries.by_name.contains_key(&entry.name) {
+                    continue;
+                }
+                entries.by_name.insert(entry.name.clone(), at);
+                entries.listed.push(Listed {
+                    entry: Arc::new(entry),
+                    told,
+                });
+            }
+            entries.listed.len()
+        };
+        let progress = match (frame.last, total > LIST_ENTRIES_MAX) {
+            (_, true) => Progress::Failed(FsError::Io),
+            (true, _) => Progress::Complete(total),
+            (false, _) => Progress::Arriving(total),
+        };
+        self.progress.send_replace(progress);
+        matches!(progress, Progress::Arriving(_)).then_some(total)
+    }
+
+    /// Up to `max` entries from number `from` on; empty at the end. Waits for the first of them only.
+    ///
+    /// # Errors
+    /// What broke the stream, once the entries before the break are used up.
+    pub async fn page(&self, from: usize, max: usize) -> Result<Vec<Listed>, FsError> {
+        self.wanted.send_if_modified(|wanted| {
+            let further = from + max > *wanted;
+            *wanted = (*wanted).max(from + max);
+            further
+        });
+        let mut progress = self.progress.subscribe();
+        let arrived = progress
+            .wait_for(|progress| !matches!(progress, Progress::Arriving(n) if *n <= from))
+            .await
+            .map(|progress| *progress);
+        let listed = {
+            let entries = self.entries.lock();
+            let end = entries.listed.len().min(from.saturating_add(max));
+            entries.listed.get(from..end).unwrap_or_default().to_vec()
+        };
+        match arrived {
+            Ok(Progress::Failed(error)) if listed.is_empty() => Err(error),
+            _ => Ok(listed),
+        }
+    }
+
+    /// What a complete and still believed listing knows of `name`: `Some(None)` = there is none;
+    /// `None` = ask the host.
+    pub fn find(&self, name: &Name, ttl: Duration, now: Instant) -> Option<Option<Listed>> {
+        if !self.is_believed(ttl, now) {
+            return None;
+        }
+        let entries = self.entries.lock();
+        match entries.by_name.get(name) {
+            Some(at) => Some(Some(entries.listed[*at].clone())),
+            None => Some(None),
+        }
+    }
+
+    /// Whether it is complete and all of it still believed.
+    pub fn is_believed(&self, ttl: Duration, now: Instant) -> bool {
+        matches!(*self.progress.borrow(), Progress::Complete(_))
+            && now.saturating_duration_since(self.started) < ttl
+    }
+
+    /// Whether its beginning is still believed, so that a reader may join while it arrives.
+    pub fn is_joinable(&self, ttl: Duration, now: Instant) -> bool {
+        !matches!(*self.progress.borrow(), Progress::Failed(_))
+            && now.saturating_duration_since(self.started) < ttl
+    }
+
+    /// How many entries have arrived.
+    pub fn arrived(&self) -> usize {
+        self.entries.lock().listed.len()
+    }
+
+    /// How long the belief lasts from now.
+    pub fn belief_left(&self, ttl: Duration, now: Instant) -> Duration {
+        ttl.saturating_sub(now.saturating_duration_since(self.started))
+    }
+}
+
+/// Resolves when the listing itself, which holds the sender, has been dropped.
+async fn readers_left(wanted: &mut watch::Receiver<usize>) {
+    while wanted.changed().await.is_ok() {}
+}
+
+async fn next_frame(payload: &mut Payload) -> Result<ListFrame, CallError> {
+    let mut prefix = [0; FRAME_PREFIX_BYTES];
+    read_exact(payload, &mut prefix).await?;
+    let len = body_len::<ListFrame>(prefix).map_err(|_| CallError::Violation)?;
+    let mut body = vec![0; len];
+    read_exact(payload, &mut body).await?;
+    ListFrame::from_body(&body).map_err(|_| CallError::Violation)
+}
+
+async fn read_exact(payload: &mut Payload, buf: &mut [u8]) -> Result<(), CallError> {
+    match payload.read_exact(buf).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CallError::from_io(&error)),
+    }
+}

@@ -1,0 +1,103 @@
+//! What a mount counts. Plain atomics; the metrics room gives them their public names.
+
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($(#[$outer:meta])* $live:ident / $shown:ident { $($(#[$doc:meta])* $field:ident),* $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Default)]
+        pub struct $live { $($(#[$doc])* pub $field: AtomicU64),* }
+
+        /// The figures at one moment.
+        #[derive(Debug, Clone, Default, Serialize)]
+        pub struct $shown { $($(#[$doc])* pub $field: u64),* }
+
+        impl $live {
+            /// The figures now.
+            pub fn snapshot(&self) -> $shown {
+                $shown { $($field: self.$field.load(Relaxed)),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests of the kernel, by kind.
+    FuseStats / FuseSnapshot {
+        /// FUSE_LOOKUP.
+        lookup,
+        /// FUSE_GETATTR.
+        getattr,
+        /// FUSE_READLINK.
+        readlink,
+        /// FUSE_OPEN.
+        open,
+        /// FUSE_READ.
+        read,
+        /// FUSE_OPENDIR.
+        opendir,
+        /// FUSE_READDIR and FUSE_READDIRPLUS.
+        readdir,
+        /// FUSE_STATFS.
+        statfs,
+        /// FUSE_GETXATTR and FUSE_LISTXATTR.
+        xattr,
+        /// Requests that are being worked on.
+        in_flight,
+        /// Requests given up because their caller was killed.
+        killed,
+    }
+}
+
+counters! {
+    /// Requests to the host, by kind.
+    RemoteStats / RemoteSnapshot {
+        /// Lookup.
+        lookup,
+        /// Getattr.
+        getattr,
+        /// Readlink.
+        readlink,
+        /// List.
+        list,
+        /// Read that someone waited for.
+        read,
+        /// Read ahead of need.
+        read_ahead,
+        /// StatFs.
+        statfs,
+        /// GetXattr and ListXattr.
+        xattr,
+    }
+}
+
+counters! {
+    /// Reading.
+    ReadStats / ReadSnapshot {
+        /// Bytes given to the kernel.
+        served_bytes,
+        /// File bytes that came from the host.
+        fetched_bytes,
+        /// File bytes asked of the host ahead of need.
+        ahead_bytes,
+        /// File bytes that came from the disk cache.
+        disk_bytes,
+        /// File bytes under way.
+        pending_bytes,
+        /// Fetches cancelled because the reader went elsewhere.
+        cancelled,
+        /// Reads answered past the caches because the file kept changing.
+        direct,
+    }
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Relaxed);
+}
+
+/// Takes from a gauge.
+pub(super) fn sub(counter: &AtomicU64, n: u64) {
+    counter.fetch_sub(n, Relaxed);
+}

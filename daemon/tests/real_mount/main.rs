@@ -1,0 +1,120 @@
+//! Through the kernel: a host and a mount in this process, joined by QUIC on loopback and mounted by
+//! FUSE. What only a mount can show; needs root or fusermount3, and /dev/fuse.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod changes;
+mod content;
+mod disk_cache;
+mod loss;
+mod requests;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use support::world::{self, Host, Options};
+use tempfile::TempDir;
+use wormhole::mount::Mounted;
+
+/// A folder, a host that serves it, and a mount of it.
+struct Stage {
+    dir: TempDir,
+    host: Option<Host>,
+    mounted: Option<Mounted>,
+}
+
+impl Stage {
+    /// `fill` makes the folder's content first.
+    async fn new(options: &Options, fill: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["share", "state", "mnt"] {
+            std::fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        fill(&dir.path().join("share"));
+        let host = Host::start(
+            &dir.path().join("share"),
+            &dir.path().join("state"),
+            "127.0.0.1:0",
+        )
+        .await;
+        let mounted = world::mount(&host.ticket, &dir.path().join("mnt"), options).await;
+        Self {
+            dir,
+            host: Some(host),
+            mounted: Some(mounted),
+        }
+    }
+
+    fn share(&self) -> PathBuf {
+        self.dir.path().join("share")
+    }
+
+    fn mnt(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    fn mounted(&self) -> &Mounted {
+        self.mounted.as_ref().unwrap()
+    }
+
+    async fn unmount(&mut self) {
+        self.mounted.take().unwrap().unmount().await.unwrap();
+    }
+
+    async fn remount(&mut self, options: &Options) {
+        let ticket = &self.host.as_ref().unwrap().ticket;
+        self.mounted = Some(world::mount(ticket, &self.mnt(), options).await);
+    }
+
+    async fn end(mut self) {
+        if self.mounted.is_some() {
+            self.unmount().await;
+        }
+        if let Some(host) = self.host.take() {
+            host.stop().await;
+        }
+    }
+}
+
+/// Runs file operations off the runtime's threads: the file system they use is served by these.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// Bytes nobody could mistake for others: a hash of where they stand.
+fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+/// Drops the kernel's page cache and what it can of dentries and inodes. Root only.
+fn drop_caches() -> bool {
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
+}
+
+/// Waits until what lies in `dir` has been left alone for long enough that its versions are settled
+/// and may be cached (see the host's `meta`).
+fn settle(dir: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    let entries = std::fs::read_dir(dir).unwrap();
+    let newest = entries
+        .map(|entry| entry.unwrap().metadata().unwrap())
+        .map(|meta| UNIX_EPOCH + Duration::new(meta.ctime() as u64, meta.ctime_nsec() as u32))
+        .max();
+    let settled = newest.unwrap() + Duration::from_millis(60);
+    while let Ok(left) = settled.duration_since(SystemTime::now()) {
+        std::thread::sleep(left);
+    }
+}

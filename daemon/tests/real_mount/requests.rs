@@ -1,0 +1,101 @@
+//! What operations cost in requests and bytes.
+
+use super::*;
+use std::fs;
+use std::time::Duration;
+
+/// Long enough that a slow machine does not turn a count into a race with the clock.
+fn believing() -> Options {
+    Options {
+        attr_ttl: Duration::from_secs(600),
+        ..Options::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walking_10_000_files_in_100_directories_costs_a_listing_each_and_nothing_more() {
+    let fill = |root: &Path| {
+        for dir in 0..100 {
+            let dir = root.join(format!("d{dir}"));
+            fs::create_dir(&dir).unwrap();
+            for file in 0..100 {
+                fs::write(dir.join(format!("f{file}")), "x").unwrap();
+            }
+        }
+    };
+    let stage = Stage::new(&believing(), fill).await;
+    let mnt = stage.mnt();
+    let lines = blocking(move || {
+        let found = std::process::Command::new("find")
+            .arg(mnt)
+            .arg("-ls")
+            .output()
+            .unwrap();
+        assert!(found.status.success());
+        found.stdout.split(|b| *b == b'\n').count() - 1
+    })
+    .await;
+    assert_eq!(lines, 10_101);
+    let remote = stage.mounted().snapshot().remote;
+    assert!(remote.list <= 102, "{remote:?}");
+    assert_eq!(
+        (remote.lookup, remote.getattr, remote.read),
+        (0, 0, 0),
+        "{remote:?}"
+    );
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_4_kib_reads_fetch_at_most_8_kib_each() {
+    const LEN: u64 = 256 << 20;
+    let fill = |root: &Path| {
+        fs::File::create(root.join("file"))
+            .unwrap()
+            .set_len(LEN)
+            .unwrap();
+    };
+    let stage = Stage::new(&believing(), fill).await;
+    let path = stage.mnt().join("file");
+    const READS: u64 = 1000;
+    blocking(move || {
+        use std::os::unix::fs::FileExt;
+        let file = fs::File::open(path).unwrap();
+        let mut state = 7u64;
+        for _ in 0..READS {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1442);
+            let offset = (state >> 16) % (LEN / 4096) * 4096;
+            file.read_exact_at(&mut [0; 4096], offset).unwrap();
+        }
+    })
+    .await;
+    let fetched = stage.mounted().snapshot().read.fetched_bytes;
+    assert!(fetched <= READS * 8192, "{} bytes each", fetched / READS);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_read_of_a_listed_file_is_the_only_request() {
+    let fill = |root: &Path| {
+        fs::write(root.join("file"), pattern(1, 10_000)).unwrap();
+        settle(root);
+    };
+    let stage = Stage::new(&believing(), fill).await;
+    let mnt = stage.mnt();
+    let list = mnt.clone();
+    blocking(move || fs::read_dir(list).unwrap().for_each(|e| drop(e.unwrap()))).await;
+    let before = stage.mounted().snapshot().remote;
+    assert_eq!(
+        blocking(move || fs::read(mnt.join("file")).unwrap().len()).await,
+        10_000
+    );
+    let after = stage.mounted().snapshot().remote;
+    assert_eq!(after.read - before.read, 1);
+    assert_eq!(
+        (after.lookup, after.getattr),
+        (before.lookup, before.getattr)
+    );
+    stage.end().await;
+}
