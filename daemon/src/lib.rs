@@ -4,7 +4,13 @@
 //! between them ([`transport`]) and the command line ([`cli`]). The two roles never import each other;
 //! they meet at the seam in [`rpc`].
 
+pub mod cli;
+pub mod config;
 pub mod host;
+pub mod metrics;
 pub mod mount;
+pub mod path_text;
 pub mod rpc;
+pub mod shutdown;
+pub mod status;
 pub mod transport;

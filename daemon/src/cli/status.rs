@@ -1,0 +1,323 @@
+//! `wormhole status`: the mounts and hosts on this machine, for people and for scripts.
+
+use super::flags::StatusFlags;
+use super::output;
+use crate::config::units;
+use crate::status::report::{
+    ByKind, CacheReport, HostReport, MountReport, Report, Role, ShareReport, unix_secs,
+};
+use crate::status::{RuntimeDir, socket};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+/// `--json`.
+#[derive(Serialize)]
+struct StatusJson {
+    mounts: Vec<Report>,
+    hosts: Vec<Report>,
+}
+
+/// Runs the command.
+pub(super) fn run(flags: &StatusFlags) -> anyhow::Result<()> {
+    let found = socket::ask_all(&RuntimeDir::open_all()?)?;
+    for (pid, error) in &found.silent {
+        tracing::warn!("process {pid} does not answer: {error}");
+    }
+    if flags.json {
+        let (mounts, hosts) = found
+            .reports
+            .into_iter()
+            .partition(|report| matches!(report.role, Role::Mount(_)));
+        return Ok(output::json(&StatusJson { mounts, hosts })?);
+    }
+    if found.reports.is_empty() {
+        return Ok(output::line("Nothing is mounted or hosted here.")?);
+    }
+    let now = unix_secs(SystemTime::now());
+    let shown: Vec<_> = found.reports.iter().map(|r| show(r, now)).collect();
+    Ok(output::line(&shown.join("\n\n"))?)
+}
+
+/// A block of lines about one process.
+fn show(report: &Report, now: u64) -> String {
+    let mut text = Text::default();
+    let since = age(now, report.since_unix_secs);
+    match &report.role {
+        Role::Mount(mount) => text.mount(mount, report.pid, &since),
+        Role::Host(host) => text.host(host, report.pid, &since, now),
+    }
+    text.0
+}
+
+fn age(now: u64, since: u64) -> String {
+    units::show_age(Duration::from_secs(now.saturating_sub(since)))
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    /// One more line.
+    fn line(&mut self, indent: usize, line: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{:indent$}{line}", "");
+    }
+
+    fn mount(&mut self, mount: &MountReport, pid: u32, since: &str) {
+        let mountpoint = &mount.mountpoint;
+        self.line(
+            0,
+            &format!("mount {mountpoint} (process {pid}, for {since})"),
+        );
+        self.line(
+            2,
+            &format!(
+                "share   \"{}\" {} at {}",
+                mount.share, mount.share_id, mount.host
+            ),
+        );
+        let link = &mount.link;
+        let state = if link.connected {
+            let rate = match link.bytes_per_sec {
+                0 => String::new(),
+                #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+                rate => format!(", up to {}", units::show_rate(rate as f64)),
+            };
+            format!(
+                "connected, RTT {}{rate}",
+                units::show_latency(link.rtt_secs)
+            )
+        } else {
+            let secs = Duration::from_secs(link.since_secs);
+            let why = link.last_error.as_deref().unwrap_or("trying again");
+            format!("LOST for {}: {why}", units::show_age(secs))
+        };
+        self.line(
+            2,
+            &format!(
+                "link    {state}; {} sent, {} received; {} reconnects",
+                units::show_bytes(link.wire_sent_bytes),
+                units::show_bytes(link.wire_received_bytes),
+                link.reconnects
+            ),
+        );
+        self.line(
+            2,
+            &format!(
+                "read    {} by programs: {} from the host ({} ahead of need), {} from the disk cache",
+                units::show_bytes(mount.read_bytes),
+                units::show_bytes(mount.fetched_bytes),
+                units::show_bytes(mount.readahead_bytes),
+                units::show_bytes(mount.disk_read_bytes),
+            ),
+        );
+        self.line(2, &format!("L1      {}", cache(&mount.l1)));
+        match (&mount.l2, &mount.l2_note) {
+            (Some(l2), _) => self.line(2, &format!("L2      {}", cache(l2))),
+            (None, Some(note)) => self.line(2, &format!("L2      none: {note}")),
+            (None, None) => self.line(2, "L2      none"),
+        }
+        self.line(
+            2,
+            &format!(
+                "now     {} requests of programs, {} under way; {} files open",
+                mount.fuse_in_flight,
+                units::show_bytes(mount.pending_bytes),
+                mount.handles
+            ),
+        );
+        self.line(2, &format!("asked   {}", kinds(&mount.remote_requests)));
+    }
+
+    fn host(&mut self, host: &HostReport, pid: u32, since: &str, now: u64) {
+        let listening = host.listening.join(", ");
+        self.line(
+            0,
+            &format!("host on {listening} (process {pid}, for {since})"),
+        );
+        self.line(2, &format!("tickets lead to {}", host.addresses.join(", ")));
+        for share in &host.shares {
+            self.share(share, now);
+        }
+        for peer in &host.peers {
+            self.line(
+                2,
+                &format!(
+                    "peer    {} RTT {}; {} sent, {} received",
+                    peer.address,
+                    units::show_latency(peer.rtt_secs),
+                    units::show_bytes(peer.wire_sent_bytes),
+                    units::show_bytes(peer.wire_received_bytes)
+                ),
+            );
+        }
+        if !host.refusals.is_empty() {
+            self.line(2, &format!("refused {}", kinds(&host.refusals)));
+        }
+    }
+
+    fn share(&mut self, share: &ShareReport, now: u64) {
+        self.line(
+            2,
+            &format!("share   \"{}\" {} {}", share.name, share.id, share.folder),
+        );
+        self.line(
+            4,
+            &format!(
+                "{} mounts, {} requests being answered, {} sent; {}",
+                share.sessions.len(),
+                share.in_flight,
+                units::show_bytes(share.sent_bytes),
+                kinds(&share.requests)
+            ),
+        );
+        for session in &share.sessions {
+            self.line(
+                4,
+                &format!(
+                    "mount {} for {}: {} requests, {} sent",
+                    session.mount,
+                    age(now, session.since_unix_secs),
+                    session.requests,
+                    units::show_bytes(session.sent_bytes)
+                ),
+            );
+        }
+    }
+}
+
+fn cache(cache: &CacheReport) -> String {
+    let rate = match cache.hit_rate() {
+        Some(rate) => format!("{:.0} % hits", rate * 100.0),
+        None => "not asked yet".to_owned(),
+    };
+    let held = units::show_bytes(cache.held_bytes);
+    let budget = units::show_bytes(cache.budget_bytes);
+    let mut text = format!("{rate}, {held} of {budget}");
+    for (count, what) in [
+        (cache.corrupt, "damaged"),
+        (cache.errors, "disk errors"),
+        (cache.refused, "not kept"),
+    ] {
+        if let Some(n @ 1..) = count {
+            let _ = write!(text, ", {n} {what}");
+        }
+    }
+    text
+}
+
+/// `read 12, list 3`: what is not zero.
+fn kinds(kinds: &ByKind) -> String {
+    let some: Vec<_> = kinds
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(kind, n)| format!("{kind} {n}"))
+        .collect();
+    if some.is_empty() {
+        "nothing yet".to_owned()
+    } else {
+        some.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::report::{LinkReport, PeerReport, SessionReport};
+
+    fn report(role: Role) -> Report {
+        Report {
+            pid: 7,
+            version: String::new(),
+            since_unix_secs: 100,
+            role,
+        }
+    }
+
+    #[test]
+    fn a_mount_is_shown_with_its_link_and_caches() {
+        let mount = MountReport {
+            mountpoint: "/m".into(),
+            share: "films".into(),
+            share_id: "ab".into(),
+            host: "192.0.2.1:7117".into(),
+            link: LinkReport {
+                connected: true,
+                rtt_secs: 0.05,
+                bytes_per_sec: 12_000_000,
+                ..Default::default()
+            },
+            l1: CacheReport {
+                hits: 3,
+                misses: 1,
+                ..Default::default()
+            },
+            l2_note: Some("in use".into()),
+            ..Default::default()
+        };
+        let text = show(&report(Role::Mount(mount.clone())), 165);
+        for part in [
+            "mount /m (process 7, for 1m 5s)",
+            "\"films\" ab at 192.0.2.1:7117",
+            "connected, RTT 50.0 ms, up to 12.0 MB/s",
+            "L1      75 % hits",
+            "L2      none: in use",
+            "asked   nothing yet",
+        ] {
+            assert!(text.contains(part), "{part}\nnot in\n{text}");
+        }
+        let lost = MountReport {
+            link: LinkReport {
+                last_error: Some("no route".into()),
+                since_secs: 9,
+                ..Default::default()
+            },
+            ..mount
+        };
+        let text = show(&report(Role::Mount(lost)), 165);
+        assert!(text.contains("LOST for 9s: no route"), "{text}");
+    }
+
+    #[test]
+    fn a_host_is_shown_with_its_peers() {
+        let host = HostReport {
+            listening: vec!["[::]:7117".into()],
+            addresses: vec!["192.0.2.1:7117".into()],
+            shares: vec![ShareReport {
+                id: "ab".into(),
+                name: "films".into(),
+                folder: "/srv/films".into(),
+                sessions: vec![SessionReport {
+                    mount: "0102".into(),
+                    since_unix_secs: 160,
+                    requests: 9,
+                    sent_bytes: 1 << 20,
+                }],
+                requests: [("read".to_owned(), 4), ("list".to_owned(), 0)].into(),
+                ..Default::default()
+            }],
+            peers: vec![PeerReport {
+                address: "192.0.2.9:4000".into(),
+                rtt_secs: 0.001,
+                ..Default::default()
+            }],
+            refusals: [("expired".to_owned(), 2)].into(),
+            ..Default::default()
+        };
+        let text = show(&report(Role::Host(host)), 165);
+        for part in [
+            "host on [::]:7117 (process 7",
+            "\"films\" ab /srv/films",
+            "; read 4\n",
+            "mount 0102 for 5s: 9 requests, 1 MiB sent",
+            "peer    192.0.2.9:4000 RTT 1.0 ms",
+            "refused expired 2",
+        ] {
+            assert!(text.contains(part), "{part}\nnot in\n{text}");
+        }
+    }
+}
