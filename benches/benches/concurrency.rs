@@ -1,0 +1,96 @@
+//! Many at once: readers of one mount, mounts of one host.
+//!
+//! Through real mounts over the loopback interface. Every reader has a file of its own that was made
+//! for that iteration. Connecting is what a user waits for: from starting `wormhole mount`, fifty of
+//! them at once, until the last one answers.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use wormhole_benches::lab::{Lab, Mount, MountOptions};
+use wormhole_benches::scale::Scale;
+use wormhole_benches::tree::Tree;
+
+const READERS: u64 = 10;
+
+fn read_through(path: &Path) -> u64 {
+    let mut file = File::open(path).expect("opened");
+    let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut buffer).expect("read") {
+            0 => return total,
+            n => total += n as u64,
+        }
+    }
+}
+
+fn readers(c: &mut Criterion) {
+    let Some(lab) = Lab::open_for("concurrency: 10 parallel readers") else {
+        return;
+    };
+    let options = MountOptions {
+        l2_size: Some("3G"),
+        ..MountOptions::default()
+    };
+    let mount = lab.mount(&options).expect("mounted");
+    let mut tree = Tree::new(&lab.share());
+    let bytes: u64 = Scale::of_this_run().pick(32 << 20, 1 << 20);
+    let mut group = c.benchmark_group("concurrency");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(READERS * bytes));
+    group.bench_function("10 parallel readers", |b| {
+        b.iter_custom(|n| {
+            let mut total = Duration::ZERO;
+            for _ in 0..n {
+                let name = tree.fresh_folder(READERS, bytes).expect("fresh files");
+                let folder = mount.path().join(&name);
+                let began = Instant::now();
+                std::thread::scope(|scope| {
+                    for i in 0..READERS {
+                        let path = folder.join(i.to_string());
+                        scope.spawn(move || assert_eq!(read_through(&path), bytes));
+                    }
+                });
+                total += began.elapsed();
+                tree.remove(&name).expect("removed");
+            }
+            total
+        });
+    });
+    group.finish();
+}
+
+fn clients(c: &mut Criterion) {
+    let Some(lab) = Lab::open_for("concurrency: 50 clients connecting") else {
+        return;
+    };
+    let count: u64 = Scale::of_this_run().pick(50, 5);
+    let options = MountOptions::without_disk_cache();
+    let mut group = c.benchmark_group("concurrency");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(count));
+    group.bench_function("50 clients connecting", |b| {
+        b.iter_custom(|n| {
+            let mut total = Duration::ZERO;
+            for _ in 0..n {
+                let began = Instant::now();
+                let starting: Vec<_> = (0..count)
+                    .map(|i| lab.start_mount(&format!("client-{i}"), &options))
+                    .collect();
+                let mounts: Vec<Mount> = starting
+                    .into_iter()
+                    .map(|mount| mount.and_then(|mount| mount.ready()).expect("mounted"))
+                    .collect();
+                total += began.elapsed();
+                drop(mounts);
+            }
+            total
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, readers, clients);
+criterion_main!(benches);
