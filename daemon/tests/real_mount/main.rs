@@ -82,6 +82,19 @@ impl Stage {
     }
 }
 
+/// A test that panics leaves no mount behind.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.mounted.is_some() {
+            let mnt = self.mnt();
+            let _ = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(mnt)
+                .status();
+        }
+    }
+}
+
 /// Runs file operations off the runtime's threads: the file system they use is served by these.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
