@@ -1,0 +1,217 @@
+//! The link in user space: one thread that moves packets between two TUN devices.
+//!
+//! ```text
+//! host ── TUN ──> shaper ──> delay line ──> TUN ── mount      and the same the other way
+//! ```
+//!
+//! A packet is read as soon as it is there, the shaper decides its fate, and the delay line holds it
+//! until its time. Between packets the thread sleeps in one `ppoll`, woken by a packet or by the time of
+//! the next one due; it never spins. It asks the kernel for exact timers and, where it may, for a
+//! real-time priority, so that a busy machine does not show up as a slower link.
+//!
+//! A packet is never delivered early. How late one may be is [`GRAIN_OF_DELAY`] of the delay: packets due
+//! within that time of each other leave together, which spares a fast link most of the wake-ups.
+
+use crate::delay_line::DelayLine;
+use crate::lab::{INTERFACE, LabError, MTU_BYTES, run_ip};
+use crate::moment::Moment;
+use crate::profile::Profile;
+use crate::shaper::{Counters, Direction, Shaper, Verdict};
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{Errno, read, write};
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Packets the kernel keeps for us while this thread is not running: 60 ms of 1 Gbit/s.
+const DEVICE_QUEUE_PACKETS: u32 = 5000;
+/// Packets read in one turn before those due are looked at.
+const TURN_PACKETS: usize = 64;
+/// A wake-up may be later than due by this share of the one-way delay..
+const GRAIN_OF_DELAY: u32 = 20;
+/// ..and never by more than this.
+const GRAIN_MAX: Duration = Duration::from_micros(500);
+/// Fewer packets than this on the way leave each at its own time.
+const MANY_PACKETS: usize = 8;
+/// Bytes in flight and in the queue of one direction beyond the queue's own bound: 10 Gbit/s for 1 s.
+const FLIGHT_BYTES_MAX: usize = 1 << 30;
+
+/// Sets up the interface of `end`, whose device is open already.
+pub(crate) fn configure(end: &str) -> Result<(), LabError> {
+    run_ip(&format!(
+        "-n {end} link set {INTERFACE} mtu {MTU_BYTES} txqueuelen {DEVICE_QUEUE_PACKETS}"
+    ))?;
+    Ok(())
+}
+
+/// The thread, while it lives.
+pub(crate) struct Mover {
+    quit: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+    counters: Arc<Mutex<[Counters; 2]>>,
+}
+
+impl Mover {
+    /// Moves packets between `ends`: the host's device and the mount's.
+    pub(crate) fn start(profile: &Profile, seed: u64, ends: [OwnedFd; 2]) -> io::Result<Self> {
+        let quit = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let counters = Arc::new(Mutex::new([Counters::default(); 2]));
+        let mut link = Moving {
+            began: Instant::now(),
+            paths: [Direction::Forth, Direction::Back].map(|direction| Path {
+                shaper: Shaper::new(profile, seed, direction),
+                line: DelayLine::new(MTU_BYTES as usize, FLIGHT_BYTES_MAX),
+            }),
+            ends,
+            grain: (profile.rtt / 2 / GRAIN_OF_DELAY).min(GRAIN_MAX),
+            quit: quit.clone(),
+            counters: counters.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("wormhole-link".to_owned())
+            .spawn(move || {
+                be_exact();
+                link.run();
+            })?;
+        Ok(Self {
+            quit,
+            thread: Some(thread),
+            counters,
+        })
+    }
+
+    pub(crate) fn counters(&self) -> [Counters; 2] {
+        *self.counters.lock()
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        // Cannot fail: nobody else counts it up.
+        let _ = write(&*self.quit, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Timers to the nanosecond, and the processor as soon as there is something to do. Both are wishes.
+fn be_exact() {
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    // SAFETY: all zeros is a valid sched_param, and the calling thread exists.
+    let done = unsafe {
+        let mut param: libc::sched_param = std::mem::zeroed();
+        param.sched_priority = 1;
+        libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param)
+    };
+    if done != 0 {
+        tracing::debug!("no real-time priority for the link: it may be late under load");
+    }
+}
+
+/// One direction.
+struct Path {
+    shaper: Shaper,
+    line: DelayLine,
+}
+
+struct Moving {
+    began: Instant,
+    /// Towards the mount, towards the host.
+    paths: [Path; 2],
+    /// The host's device and the mount's: path 0 reads the first and writes the second.
+    ends: [OwnedFd; 2],
+    grain: Duration,
+    quit: Arc<OwnedFd>,
+    counters: Arc<Mutex<[Counters; 2]>>,
+}
+
+impl Moving {
+    fn run(&mut self) {
+        loop {
+            let mut busy = false;
+            for direction in 0..2 {
+                busy |= self.take_in(direction);
+                self.hand_out(direction);
+            }
+            if !busy && !self.sleep() {
+                return;
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from(self.began.elapsed())
+    }
+
+    /// Reads a turn's worth of packets; whether there may be more.
+    fn take_in(&mut self, direction: usize) -> bool {
+        for _ in 0..TURN_PACKETS {
+            let mut packet = self.paths[direction].line.lend();
+            let length = match read(&self.ends[direction], packet.buffer_mut()) {
+                Ok(length) => length,
+                Err(error) => {
+                    self.paths[direction].line.give_back(packet);
+                    // Nothing there; or the interface is down, which the next sleep finds out.
+                    return error == Errno::INTR;
+                }
+            };
+            packet.set_len(length);
+            let now = self.now();
+            let Path { shaper, line } = &mut self.paths[direction];
+            match shaper.offer(now, length) {
+                // A line without room is a gigabyte of packets: then they are lost.
+                Verdict::Deliver { at } => drop(line.push(at, packet)),
+                Verdict::Drop(_) => line.give_back(packet),
+            }
+        }
+        true
+    }
+
+    /// Writes what is due.
+    fn hand_out(&mut self, direction: usize) {
+        let now = self.now();
+        while let Some(packet) = self.paths[direction].line.pop_due(now) {
+            // A full or absent receiver loses the packet, as a network does.
+            let _ = write(&self.ends[1 - direction], &packet);
+            self.paths[direction].line.give_back(packet);
+        }
+    }
+
+    /// Waits for a packet, for the time of the next one due, or for the end; whether to go on.
+    fn sleep(&self) -> bool {
+        *self.counters.lock() = [0, 1].map(|i: usize| self.paths[i].shaper.counters());
+        let due = self
+            .paths
+            .iter()
+            .filter_map(|path| path.line.next_due())
+            .min();
+        let timeout = due.map(|due| {
+            // A single packet is worth its own wake-up; where there are many, they share one.
+            let few = self.paths.iter().map(|path| path.line.len()).sum::<usize>() < MANY_PACKETS;
+            let grain = if few { Duration::ZERO } else { self.grain };
+            // Nothing if it is past.
+            let wait = due + grain - self.now();
+            Timespec {
+                tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: wait.subsec_nanos().into(),
+            }
+        });
+        let mut polled = [
+            PollFd::new(&self.ends[0], PollFlags::IN),
+            PollFd::new(&self.ends[1], PollFlags::IN),
+            PollFd::new(&*self.quit, PollFlags::IN),
+        ];
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => polled[2].revents().is_empty(),
+            Err(error) => {
+                tracing::error!("the link ends: poll: {error}");
+                false
+            }
+        }
+    }
+}

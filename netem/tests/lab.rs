@@ -1,0 +1,176 @@
+//! Labs for real: namespaces, TUN devices, `tc`. Starts itself anew as the first process of a sandbox,
+//! so it has a `main` of its own rather than the usual harness.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a harness of its own prints what it did"
+)]
+
+use rustix::process::{Signal, pidfd_send_signal};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitCode};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use wormhole_netem::{Backend, Lab, LabError, LinkEnd, Loss, Profile, sandbox};
+
+const INSIDE: &str = "--inside-sandbox";
+/// A process that is easily told from others: it sleeps for just so long.
+const SLEEP_SECONDS: &str = "86399.75";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some(INSIDE) {
+        sandbox::enter().expect("a sandbox");
+        match args.next().as_deref() {
+            Some("killed") => until_killed(),
+            _ => inside(),
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = sandbox::claim() {
+        eprintln!("netem's labs did not run: {error}");
+        return ExitCode::SUCCESS;
+    }
+    ends_with_its_sandbox();
+    let status = started(&["all"], |_, _| {});
+    assert!(status, "the tests inside the sandbox failed");
+    ExitCode::SUCCESS
+}
+
+/// Runs this program in a sandbox; `meanwhile` gets its first line and a handle. Whether it succeeded.
+fn started(args: &[&str], meanwhile: impl FnOnce(&str, OwnedFd) + Send) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let (mut read, write) = std::io::pipe().unwrap();
+    command.arg(INSIDE).args(args).stdout(write);
+    std::thread::scope(|scope| {
+        let (sender, handle) = mpsc::channel();
+        let running = scope.spawn(move || {
+            let status = sandbox::run(&mut command, |handle| sender.send(handle).unwrap());
+            status.expect("a sandbox").success()
+        });
+        let mut line = String::new();
+        BufReader::new(&mut read).read_line(&mut line).unwrap();
+        meanwhile(line.trim(), handle.recv().unwrap());
+        running.join().unwrap()
+    })
+}
+
+/// Killed without warning, a sandbox takes all it started along.
+fn ends_with_its_sandbox() {
+    let ok = started(&["killed"], |line, handle| {
+        assert_eq!(line, "ready");
+        assert!(sleeper_exists());
+        pidfd_send_signal(handle, Signal::KILL).unwrap();
+    });
+    assert!(!ok);
+    assert!(!sleeper_exists());
+    println!("a killed sandbox leaves nothing behind: ok");
+}
+
+fn sleeper_exists() -> bool {
+    std::fs::read_dir("/proc").unwrap().any(|entry| {
+        let command = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
+        command == format!("sleep\0{SLEEP_SECONDS}\0").as_bytes()
+    })
+}
+
+fn until_killed() {
+    let lab = Lab::open(&Profile::NONE, None, 1).expect("a lab");
+    let mut sleep = Command::new("sleep");
+    let mut child = lab.mount().spawn(sleep.arg(SLEEP_SECONDS)).unwrap();
+    println!("ready");
+    child.wait().unwrap();
+}
+
+fn inside() {
+    plain();
+    user_space();
+    loses();
+    kernel();
+}
+
+/// Round trips of small datagrams: the fastest of those that came back, and how many did.
+fn probe(lab: &Lab, count: u32, patience: Duration) -> (Duration, u32) {
+    let bind = |node: &LinkEnd| {
+        let bound = node.within(|| UdpSocket::bind(SocketAddr::new(node.address(), 0)));
+        bound.unwrap().unwrap()
+    };
+    let (far, near) = (bind(lab.host()), bind(lab.mount()));
+    near.connect(far.local_addr().unwrap()).unwrap();
+    near.set_read_timeout(Some(patience)).unwrap();
+    far.set_read_timeout(Some(patience)).unwrap();
+    let (mut fastest, mut answered) = (Duration::MAX, 0);
+    for number in 0..count {
+        let began = Instant::now();
+        near.send(&number.to_le_bytes()).unwrap();
+        let mut packet = [0; 4];
+        let Ok((_, from)) = far.recv_from(&mut packet) else {
+            continue;
+        };
+        far.send_to(&packet, from).unwrap();
+        if near.recv(&mut packet).is_ok() {
+            fastest = fastest.min(began.elapsed());
+            answered += 1;
+        }
+    }
+    (fastest, answered)
+}
+
+fn plain() {
+    let lab = Lab::open(&Profile::NONE, Some(Backend::Tun), 1).expect("a lab");
+    assert_eq!(lab.backend(), Backend::Veth);
+    let (_, answered) = probe(&lab, 20, Duration::from_secs(5));
+    assert_eq!(answered, 20);
+    eprintln!("a plain link is a pair of interfaces: ok");
+}
+
+fn user_space() {
+    let lab = match Lab::open(&Profile::WAN_GOOD, Some(Backend::Tun), 1) {
+        Err(error @ LabError::Tun(_)) => {
+            eprintln!("netem's user-space link did not run: {error}");
+            return;
+        }
+        lab => lab.expect("a lab"),
+    };
+    assert_eq!(lab.backend(), Backend::Tun);
+    let (fastest, answered) = probe(&lab, 20, Duration::from_secs(5));
+    assert_eq!(answered, 20);
+    assert!(fastest >= Profile::WAN_GOOD.rtt, "{fastest:?}");
+    let counters = lab.counters().expect("it counts");
+    assert!(counters.iter().all(|c| c.delivered >= 20 && c.lost == 0));
+    eprintln!("a link in user space delays and loses nothing: ok");
+}
+
+fn loses() {
+    let profile = Profile {
+        rtt: Duration::from_millis(1),
+        loss: Loss::Random { ppm: 300_000 },
+        ..Profile::NONE
+    };
+    let Ok(lab) = Lab::open(&profile, Some(Backend::Tun), 1) else {
+        return;
+    };
+    let (_, answered) = probe(&lab, 40, Duration::from_millis(200));
+    let counters = lab.counters().expect("it counts");
+    assert!(answered > 0 && answered < 40, "{answered} of 40");
+    assert!(counters.iter().all(|c| c.lost > 0), "{counters:?}");
+    eprintln!("a lossy link loses some: ok");
+}
+
+fn kernel() {
+    let lab = match Lab::open(&Profile::WAN_GOOD, Some(Backend::Tc), 1) {
+        Err(error @ LabError::NoNetem(_)) => {
+            eprintln!("netem's link in the kernel did not run: {error}");
+            return;
+        }
+        lab => lab.expect("a lab"),
+    };
+    assert_eq!(lab.backend(), Backend::Tc);
+    let (fastest, answered) = probe(&lab, 20, Duration::from_secs(5));
+    assert_eq!(answered, 20);
+    assert!(fastest >= Profile::WAN_GOOD.rtt, "{fastest:?}");
+    eprintln!("a link in the kernel delays and loses nothing: ok");
+}
