@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wormhole_benches::lab::{Lab, Mount, MountOptions};
+use wormhole_benches::pair::{Mount, MountOptions, Pair};
 use wormhole_benches::scale::Scale;
 use wormhole_benches::tree::Tree;
 
@@ -27,15 +27,15 @@ fn read_through(path: &Path) -> u64 {
 }
 
 fn readers(c: &mut Criterion) {
-    let Some(lab) = Lab::open_for("concurrency: 10 parallel readers") else {
+    let Some(pair) = Pair::open_for("concurrency: 10 parallel readers") else {
         return;
     };
     let options = MountOptions {
         l2_size: Some("3G"),
         ..MountOptions::default()
     };
-    let mount = lab.mount(&options).expect("mounted");
-    let mut tree = Tree::new(&lab.share());
+    let mount = pair.mount(&options).expect("mounted");
+    let mut tree = Tree::new(&pair.share());
     let bytes: u64 = Scale::of_this_run().pick(32 << 20, 1 << 20);
     let mut group = c.benchmark_group("concurrency");
     group.sample_size(10);
@@ -63,7 +63,7 @@ fn readers(c: &mut Criterion) {
 }
 
 fn clients(c: &mut Criterion) {
-    let Some(lab) = Lab::open_for("concurrency: 50 clients connecting") else {
+    let Some(pair) = Pair::open_for("concurrency: 50 clients connecting") else {
         return;
     };
     let count: u64 = Scale::of_this_run().pick(50, 5);
@@ -77,7 +77,7 @@ fn clients(c: &mut Criterion) {
             for _ in 0..n {
                 let began = Instant::now();
                 let starting: Vec<_> = (0..count)
-                    .map(|i| lab.start_mount(&format!("client-{i}"), &options))
+                    .map(|i| pair.start_mount(&format!("client-{i}"), &options))
                     .collect();
                 let mounts: Vec<Mount> = starting
                     .into_iter()

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wormhole_benches::lab::{Lab, Mount, MountOptions};
+use wormhole_benches::pair::{Mount, MountOptions, Pair};
 use wormhole_benches::scale::Scale;
 use wormhole_benches::tree::Tree;
 
@@ -67,11 +67,11 @@ fn on_fresh_files(
 }
 
 fn latency(c: &mut Criterion) {
-    let Some(lab) = Lab::open_for("latency") else {
+    let Some(pair) = Pair::open_for("latency") else {
         return;
     };
-    let mount = lab.mount(&MountOptions::default()).expect("mounted");
-    let mut tree = Tree::new(&lab.share());
+    let mount = pair.mount(&MountOptions::default()).expect("mounted");
+    let mut tree = Tree::new(&pair.share());
     let mut group = c.benchmark_group("latency");
     group.sample_size(20);
 

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use wormhole_benches::lab::{Lab, Mount, MountOptions};
+use wormhole_benches::pair::{Mount, MountOptions, Pair};
 use wormhole_benches::scale::Scale;
 use wormhole_benches::tree::{Random, Tree};
 
@@ -66,15 +66,15 @@ impl RandomReads<'_> {
 }
 
 fn throughput(c: &mut Criterion) {
-    let Some(lab) = Lab::open_for("throughput") else {
+    let Some(pair) = Pair::open_for("throughput") else {
         return;
     };
     let options = MountOptions {
         l2_size: Some(L2_SIZE),
         ..MountOptions::default()
     };
-    let mount = lab.mount(&options).expect("mounted");
-    let mut tree = Tree::new(&lab.share());
+    let mount = pair.mount(&options).expect("mounted");
+    let mut tree = Tree::new(&pair.share());
     sequential(c, &mount, &mut tree);
     random(c, &mount, &mut tree);
 }

@@ -3,23 +3,23 @@
 //! `WORMHOLE_BIN` names one. Otherwise it is built from this workspace, in the profile the benchmark
 //! itself was built in, so that a stale executable is never measured by accident.
 
-use crate::lab::LabError;
+use crate::pair::PairError;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The executable to measure.
 ///
 /// # Errors
-/// [`LabError::Program`] if `WORMHOLE_BIN` names no file or the program cannot be built.
-pub fn find() -> Result<PathBuf, LabError> {
+/// [`PairError::Program`] if `WORMHOLE_BIN` names no file or the program cannot be built.
+pub fn find() -> Result<PathBuf, PairError> {
     if let Some(named) = std::env::var_os("WORMHOLE_BIN") {
         let named = PathBuf::from(named);
-        let problem = || LabError::Program(format!("WORMHOLE_BIN: no file {}", named.display()));
+        let problem = || PairError::Program(format!("WORMHOLE_BIN: no file {}", named.display()));
         return named.canonicalize().map_err(|_| problem());
     }
-    let this = std::env::current_exe().map_err(|e| LabError::Program(e.to_string()))?;
+    let this = std::env::current_exe().map_err(|e| PairError::Program(e.to_string()))?;
     let folder = profile_folder(&this)
-        .ok_or_else(|| LabError::Program("set WORMHOLE_BIN to the executable".to_owned()))?;
+        .ok_or_else(|| PairError::Program("set WORMHOLE_BIN to the executable".to_owned()))?;
     build(folder)?;
     Ok(folder.join("wormhole"))
 }
@@ -31,7 +31,7 @@ fn profile_folder(bench: &Path) -> Option<&Path> {
 }
 
 /// Brings `wormhole` in `folder` up to date; takes no time if it is.
-fn build(folder: &Path) -> Result<(), LabError> {
+fn build(folder: &Path) -> Result<(), PairError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -52,8 +52,8 @@ fn build(folder: &Path) -> Result<(), LabError> {
     }
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(LabError::Program(format!("cargo build: {status}"))),
-        Err(e) => Err(LabError::Program(format!("cargo build: {e}"))),
+        Ok(status) => Err(PairError::Program(format!("cargo build: {status}"))),
+        Err(e) => Err(PairError::Program(format!("cargo build: {e}"))),
     }
 }
 

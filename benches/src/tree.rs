@@ -4,8 +4,10 @@
 //! every cold iteration reads a file that was made for it. Content is pseudo-random, so that nothing
 //! on the way can compress it, and different in each file.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::files::content::Writer;
+use crate::record::Data;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// SplitMix64: a seeded stream of numbers, the same on every machine.
@@ -91,23 +93,7 @@ impl Tree {
 }
 
 fn fill(path: &Path, bytes: u64, seed: u64) -> io::Result<()> {
-    const PIECE_BYTES: usize = 1 << 20;
-    let mut random = Random(seed);
-    let mut file = File::create_new(path)?;
-    let mut piece = Vec::with_capacity(PIECE_BYTES);
-    let mut left = bytes;
-    while left > 0 {
-        let want = usize::try_from(left)
-            .unwrap_or(PIECE_BYTES)
-            .min(PIECE_BYTES);
-        piece.clear();
-        while piece.len() < want {
-            piece.extend_from_slice(&random.number().to_le_bytes());
-        }
-        file.write_all(&piece[..want])?;
-        left -= want as u64;
-    }
-    Ok(())
+    Writer::new(Data::Random).create(path, bytes, seed)
 }
 
 #[cfg(test)]
