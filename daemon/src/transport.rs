@@ -5,15 +5,19 @@
 //! - [`endpoint`]: UDP sockets with all of that.
 //! - [`server`]: lets mounts in through a `Gate`, and runs their requests.
 //! - [`client`]: finds a host by its ticket and becomes a `Remote`.
+//! - [`tail`]: makes the loss of a last packet noticed.
+//! - [`bulk`]: measures what all of this carries without a file system.
 //!
 //! The only rooms that know quinn and rustls. Neither role is imported.
 
+pub mod bulk;
 pub mod client;
 pub mod endpoint;
 mod frame;
 pub mod identity;
 mod remote;
 pub mod server;
+mod tail;
 pub mod tuning;
 
 pub use client::{ConnectError, Dialer};

@@ -31,10 +31,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The transport, and the test that speaks to it without being a mount.
+/// The transport, and the tests that speak to it without being a mount.
 const TRANSPORT: &[&str] = &[
     "daemon/src/transport.rs",
     "daemon/src/transport/",
+    "daemon/tests/congestion/",
     "daemon/tests/hostile/",
 ];
 

@@ -92,6 +92,13 @@ impl ClientEndpoint {
         }
     }
 
+    /// Resolves when the last goodbye is sent.
+    pub(super) async fn wait_idle(&self) {
+        for endpoint in self.v4.iter().chain(&self.v6) {
+            endpoint.wait_idle().await;
+        }
+    }
+
     pub(super) fn quinn(&self, address: &SocketAddr) -> Option<&Endpoint> {
         match address {
             SocketAddr::V4(_) => self.v4.as_ref(),

@@ -101,6 +101,17 @@ impl Identity {
         Self::load(&path)
     }
 
+    /// An identity that is kept nowhere and ends with the process.
+    ///
+    /// # Errors
+    /// If the system gives no randomness.
+    pub fn ephemeral() -> io::Result<Self> {
+        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .ok()
+            .and_then(|pkcs8| Self::from_pkcs8(pkcs8.as_ref().to_vec()))
+            .ok_or_else(|| io::Error::other("no randomness to be had"))
+    }
+
     fn load(path: &Path) -> Result<Self, IdentityError> {
         let failed = |source| IdentityError::Io {
             path: path.to_owned(),

@@ -2,6 +2,7 @@
 
 use super::code;
 use super::frame::{FrameError, read_frame};
+use super::tail::Tail;
 use crate::rpc::{Answer, CallError, PathEstimate, Payload, Remote};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -32,6 +33,7 @@ const METER_AGE: Duration = Duration::from_secs(5);
 /// An admitted session with a host.
 pub struct QuicRemote {
     connection: Connection,
+    tail: Tail,
     slots: Arc<Semaphore>,
     meter: Arc<Meter>,
     counters: Arc<Counters>,
@@ -68,6 +70,7 @@ pub struct RemoteSnapshot {
 impl QuicRemote {
     pub(super) fn new(connection: Connection) -> Self {
         Self {
+            tail: Tail::follow(&connection),
             connection,
             slots: Arc::new(Semaphore::new(REQUESTS_MAX)),
             meter: Arc::default(),
@@ -104,6 +107,7 @@ impl QuicRemote {
         self.counters.calls.fetch_add(1, Relaxed);
         send.write_all(&frame).await.map_err(|_| CallError::Link)?;
         let _ = send.finish();
+        self.tail.spoken();
         // From here on dropping `recv` tells the host to stop working on it (STOP_SENDING).
         let reply: Reply = match read_frame(&mut recv).await {
             Ok(reply) => reply,

@@ -10,6 +10,7 @@ mod stream;
 use super::code;
 use super::endpoint::ServerEndpoint;
 use super::frame::read_frame;
+use super::tail::Tail;
 use super::tuning;
 use crate::rpc::{Gate, Serve};
 use parking_lot::Mutex;
@@ -253,15 +254,17 @@ impl Doorstep {
         };
         let entering = async {
             let connection = connecting.await.ok()?;
+            // From now on, so that nobody piles up datagrams before he was let in.
+            let tail = Arc::new(Tail::follow(&connection));
             let session = self.enter(&connection).await;
-            Some((connection, session))
+            Some((connection, session, tail))
         };
         let Ok(entered) = timeout(HELLO_MAX, entering).await else {
             // Dropping the connection's last handle closes it.
             self.stats.refused.fetch_add(1, Relaxed);
             return;
         };
-        let Some((connection, session)) = entered else {
+        let Some((connection, session, tail)) = entered else {
             self.stats.refused.fetch_add(1, Relaxed);
             return;
         };
@@ -270,7 +273,7 @@ impl Doorstep {
             Some(session) => {
                 self.stats.admitted.fetch_add(1, Relaxed);
                 let _listed = self.stats.list(&connection);
-                self.run(&connection, session, closing).await;
+                self.run(&connection, session, tail, closing).await;
             }
             None => {
                 self.stats.refused.fetch_add(1, Relaxed);
@@ -312,6 +315,7 @@ impl Doorstep {
         &self,
         connection: &Connection,
         session: Arc<dyn Serve>,
+        tail: Arc<Tail>,
         mut closing: watch::Receiver<bool>,
     ) {
         let mut requests = JoinSet::new();
@@ -325,8 +329,8 @@ impl Doorstep {
                 }
                 stream = connection.accept_bi() => {
                     let Ok((send, recv)) = stream else { break };
-                    let session = session.clone();
-                    requests.spawn(stream::run(send, recv, session));
+                    let (session, tail) = (session.clone(), tail.clone());
+                    requests.spawn(stream::run(send, recv, session, tail));
                 }
                 Some(ended) = requests.join_next(), if !requests.is_empty() => {
                     if matches!(ended, Ok(Err(stream::Violation))) {

@@ -1,6 +1,7 @@
 //! One request on one stream: read it, have it served, send what comes.
 
 use super::super::frame::{FrameError, read_frame};
+use super::super::tail::Tail;
 use crate::rpc::{Serve, Sink, SinkClosed};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -25,6 +26,7 @@ pub(super) async fn run(
     mut send: SendStream,
     mut recv: RecvStream,
     session: Arc<dyn Serve>,
+    tail: Arc<Tail>,
 ) -> Result<(), Violation> {
     let request = match timeout(REQUEST_MAX, read_frame::<Request>(&mut recv)).await {
         Ok(Ok(request)) => request,
@@ -47,6 +49,7 @@ pub(super) async fn run(
     };
     if served.is_ok() && sink.answered {
         let _ = sink.send.finish();
+        tail.spoken();
     } else {
         reset(&mut sink.send, Fault::Io);
     }
