@@ -29,8 +29,6 @@ pub const L2_BYTES_DEFAULT: u64 = 10 << 30;
 pub const L2_BYTES_MIN: u64 = 16 << 20;
 /// Largest cache of either kind; beyond it, a figure is a slip of the keyboard.
 pub const CACHE_BYTES_MAX: u64 = 1 << 50;
-/// How long attributes and names are believed.
-pub const ATTR_TTL_DEFAULT: Duration = Duration::from_secs(1);
 /// Longest time they may be.
 pub const ATTR_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long requests wait for a lost host.
@@ -132,8 +130,8 @@ pub struct MountPlan {
     pub l1_bytes: u64,
     /// The disk cache, if there is to be one.
     pub l2: Option<L2Plan>,
-    /// How long attributes and names are believed.
-    pub attr_ttl: Duration,
+    /// How long attributes and names are believed; `None` is what suits the path.
+    pub attr_ttl: Option<Duration>,
     /// How long requests wait for a lost host.
     pub timeout: Duration,
     /// As whom files appear.
@@ -267,7 +265,7 @@ mod tests {
                 root: "/c".into(),
                 budget_bytes: 9,
             }),
-            attr_ttl: Duration::from_millis(1500),
+            attr_ttl: Some(Duration::from_millis(1500)),
             timeout: Duration::from_secs(3),
             owner: OwnerMode::Host,
             allow_other: true,

@@ -1,7 +1,8 @@
 //! The mount role: a host's share as a file system of this machine.
 //!
 //! ```text
-//!   kernel ── fuse ── vfs ──┬─ inodes, handles, listing     what is believed
+//!   kernel ── fuse ── vfs ──┬─ inodes, handles              what the kernel knows
+//!                           ├─ beliefs ── listing           what is believed, and kept fresh
 //!                           └─ fetch ── memory ── disk      what is kept
 //!                                  └── link ── (transport)  who is asked
 //! ```
@@ -9,6 +10,7 @@
 //! `fuse` translates, `vfs` means, `fetch` reads, `link` stays connected. Nothing here knows QUIC, and
 //! nothing but `fuse` knows fuser. The host role is never imported.
 
+pub mod beliefs;
 pub mod error;
 pub mod fetch;
 pub mod fuse;
@@ -22,7 +24,7 @@ pub mod readahead;
 pub mod stats;
 pub mod vfs;
 
-use crate::rpc::Connect;
+use crate::rpc::{Connect, PathEstimate, Remote};
 use fuse::FuseOptions;
 use link::{Link, LinkError, LinkSnapshot};
 use mountpoint::Unmount;
@@ -35,6 +37,17 @@ use tokio::sync::watch;
 use vfs::{Vfs, VfsConfig};
 use wormhole_cache::{Disk, DiskConfig, DiskError, DiskStats, MemoryStats};
 
+/// How long attributes and names are believed at the least, unless something else was said.
+const TERM_MIN: Duration = Duration::from_secs(1);
+/// And in round trips: what expires sooner is stale before a renewal can be back, where packets are lost.
+const TERM_ROUND_TRIPS: u32 = 10;
+const TERM_MAX: Duration = Duration::from_secs(10);
+
+/// How long attributes and names are believed over `path`, as it was when mounting.
+fn term_for(path: &PathEstimate) -> Duration {
+    (path.rtt * TERM_ROUND_TRIPS).clamp(TERM_MIN, TERM_MAX)
+}
+
 /// A mount as meant; every flag of the command line ends up here.
 #[derive(Debug, Clone)]
 pub struct MountConfig {
@@ -44,8 +57,8 @@ pub struct MountConfig {
     pub l1_bytes: u64,
     /// The disk cache, if any.
     pub l2: Option<DiskConfig>,
-    /// How long attributes and names are believed.
-    pub attr_ttl: Duration,
+    /// How long attributes and names are believed; `None` is [`term_for`] the path.
+    pub attr_ttl: Option<Duration>,
     /// How long a request waits for the host.
     pub timeout: Duration,
     /// How the kernel sees it.
@@ -122,7 +135,7 @@ impl Mounted {
         };
         let vfs = Arc::new(Vfs::new(
             VfsConfig {
-                attr_ttl: config.attr_ttl,
+                attr_ttl: config.attr_ttl.unwrap_or_else(|| term_for(&link.path())),
                 timeout: config.timeout,
                 l1_bytes: config.l1_bytes,
             },
@@ -271,3 +284,22 @@ async fn mount(
 
 /// The kernel's own readahead for the mount: one request of the largest size.
 const READ_AHEAD_KIB: u32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_is_ten_round_trips_and_a_second_at_the_least() {
+        let term = |rtt_ms| {
+            let rtt = Duration::from_millis(rtt_ms);
+            let path = PathEstimate {
+                rtt,
+                ..PathEstimate::default()
+            };
+            term_for(&path).as_millis()
+        };
+        assert_eq!([0, 1, 50, 100].map(term), [1000; 4]);
+        assert_eq!([150, 300, 5000].map(term), [1500, 3000, 10_000]);
+    }
+}

@@ -8,15 +8,39 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// The exit code after a second signal: 128 + SIGINT, as shells report it.
-const INSISTED: i32 = 130;
+/// A way to be asked, by the name and number of its signal.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    name: &'static str,
+    number: u8,
+}
+
+const INTERRUPT: Asked = Asked {
+    name: "SIGINT",
+    number: 2,
+};
+const TERMINATE: Asked = Asked {
+    name: "SIGTERM",
+    number: 15,
+};
+const HANGUP: Asked = Asked {
+    name: "SIGHUP",
+    number: 1,
+};
+
+impl Asked {
+    /// What a process that ends because of it exits with, as shells report it.
+    fn exit_code(self) -> u8 {
+        128 + self.number
+    }
+}
 
 /// Whether the process has been asked to end.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    asked: watch::Receiver<bool>,
+    asked: watch::Receiver<Option<Asked>>,
     // Keeps the channel open for shutdowns that no signal ends.
-    asking: Arc<watch::Sender<bool>>,
+    asking: Arc<watch::Sender<Option<Asked>>>,
 }
 
 impl Shutdown {
@@ -32,40 +56,45 @@ impl Shutdown {
         let mut signals = Signals::new()?;
         let asking = shutdown.asking.clone();
         tokio::spawn(async move {
-            let name = signals.next().await;
-            tracing::info!("{name}: ending; once more to end at once");
-            asking.send_replace(true);
-            signals.next().await;
+            let first = signals.next().await;
+            tracing::info!("{}: ending; once more to end at once", first.name);
+            asking.send_replace(Some(first));
+            let second = signals.next().await;
             last_act();
-            std::process::exit(INSISTED);
+            std::process::exit(second.exit_code().into());
         });
         Ok(shutdown)
     }
 
     /// One that only [`Self::request`] triggers.
     pub fn manual() -> Self {
-        let (asking, asked) = watch::channel(false);
+        let (asking, asked) = watch::channel(None);
         Self {
             asked,
             asking: Arc::new(asking),
         }
     }
 
-    /// Asks the process to end, as a signal would.
+    /// Asks the process to end, as SIGTERM would.
     pub fn request(&self) {
-        self.asking.send_replace(true);
+        self.asking.send_replace(Some(TERMINATE));
     }
 
     /// Whether it has been asked.
     pub fn is_requested(&self) -> bool {
-        *self.asked.borrow()
+        self.exit_code().is_some()
+    }
+
+    /// Once it has been asked, the exit code that tells by what: 130 for SIGINT, 143 for SIGTERM.
+    pub fn exit_code(&self) -> Option<u8> {
+        self.asked.borrow().map(Asked::exit_code)
     }
 
     /// Resolves when it has been asked.
     pub async fn requested(&self) {
         let mut asked = self.asked.clone();
         // The sender lives as long as `self`, so this cannot fail.
-        let _ = asked.wait_for(|asked| *asked).await;
+        let _ = asked.wait_for(Option::is_some).await;
     }
 }
 
@@ -84,11 +113,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.interrupt.recv() => INTERRUPT,
+            _ = self.terminate.recv() => TERMINATE,
+            _ = self.hangup.recv() => HANGUP,
         }
     }
 }
@@ -102,10 +131,11 @@ mod tests {
         let shutdown = Shutdown::manual();
         let other = shutdown.clone();
         let waiting = tokio::spawn(async move { other.requested().await });
-        assert!(!shutdown.is_requested());
+        assert!(!shutdown.is_requested() && shutdown.exit_code().is_none());
         shutdown.request();
         waiting.await.unwrap();
         assert!(shutdown.is_requested());
+        assert_eq!(shutdown.exit_code(), Some(143));
         shutdown.requested().await;
     }
 
@@ -116,5 +146,6 @@ mod tests {
         let own = rustix::process::getpid();
         rustix::process::kill_process(own, rustix::process::Signal::HUP).unwrap();
         shutdown.requested().await;
+        assert_eq!(shutdown.exit_code(), Some(129));
     }
 }

@@ -13,6 +13,7 @@ use wormhole::rpc::loopback::Loopback;
 use wormhole::rpc::{CallError, Gate as _, Remote};
 use wormhole_protocol::{
     ByteRange, Epoch, Fault, Features, Hello, MountId, NodeRef, ReadUrgency, RelPath, Request,
+    WireVersion,
 };
 
 async fn read(remote: &Loopback, path: &str) -> Result<Bytes, Fault> {
@@ -57,8 +58,8 @@ async fn files_beyond_the_limit_are_served_and_running_out_is_one_requests_fault
     gate.add_share(share, state).unwrap();
     let mount = MountId([1; 16]);
     let hello = Hello {
-        oldest: 1,
-        newest: 1,
+        oldest: WireVersion::OLDEST.number(),
+        newest: WireVersion::NEWEST.number(),
         features: Features(0),
         ticket: secret.id(),
         proof: secret.prove(&[0; 32], mount),

@@ -12,6 +12,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
+use support::distant::Distant;
 use support::fake::{FakeHost, attr, bytes_at};
 use wormhole::mount::error::FsError;
 use wormhole::mount::inodes::Ino;
@@ -377,33 +378,6 @@ async fn without_memory_reading_still_works() {
     }
 }
 
-/// A host at a distance: every answer takes a round trip.
-struct Distant(Loopback, Duration);
-
-impl wormhole::rpc::Remote for Distant {
-    fn call(
-        &self,
-        request: Request,
-    ) -> futures_util::future::BoxFuture<'_, Result<wormhole::rpc::Answer, wormhole::rpc::CallError>>
-    {
-        Box::pin(async move {
-            tokio::time::sleep(self.1).await;
-            self.0.call(request).await
-        })
-    }
-
-    fn path(&self) -> wormhole::rpc::PathEstimate {
-        wormhole::rpc::PathEstimate {
-            rtt: self.1,
-            bytes_per_sec: 0,
-        }
-    }
-
-    fn closed(&self) -> futures_util::future::BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_first_byte_of_a_listed_file_costs_one_round_trip_and_the_second_read_none() {
     let rtt = Duration::from_millis(150);
@@ -414,7 +388,7 @@ async fn the_first_byte_of_a_listed_file_costs_one_round_trip_and_the_second_rea
         timeout: Duration::from_secs(30),
         l1_bytes: 64 * MIB,
     };
-    let remote = Arc::new(Distant(Loopback::new(host.clone()), rtt));
+    let remote = Arc::new(Distant::new(&host, rtt));
     let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote, None);
     list(&vfs, Ino::ROOT).await;
     let started = tokio::time::Instant::now();

@@ -113,10 +113,19 @@ wire! {
     ListFrame: LIST_FRAME_BYTES_MAX, |frame| frame.entries.len() <= LIST_FRAME_ENTRIES_MAX;
 }
 
+/// Writes the wire form of `value`, without a length.
+pub(crate) fn encode_into<T: Encode>(
+    value: &T,
+    into: &mut impl std::io::Write,
+) -> Result<(), CodecError> {
+    bincode::encode_into_std_write(value, into, bincode::config::standard())
+        .map(|_| ())
+        .map_err(|_| CodecError::Malformed)
+}
+
 fn frame_of<T: Encode>(value: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
     let mut frame = vec![0; FRAME_PREFIX_BYTES];
-    bincode::encode_into_std_write(value, &mut frame, bincode::config::standard())
-        .map_err(|_| CodecError::Malformed)?;
+    encode_into(value, &mut frame)?;
     let bytes = frame.len() - FRAME_PREFIX_BYTES;
     match u32::try_from(bytes) {
         Ok(prefix) if bytes <= limit => {

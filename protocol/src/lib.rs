@@ -13,6 +13,7 @@
 
 pub mod attr;
 pub mod codec;
+pub mod digest;
 pub mod fault;
 pub mod id;
 pub mod limits;
@@ -23,6 +24,7 @@ pub mod ticket;
 pub mod version;
 
 pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
+pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
 pub use message::{

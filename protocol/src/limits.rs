@@ -35,6 +35,10 @@ pub const LIST_FRAME_ENTRIES_MAX: usize = 256;
 /// Most entries a mount accepts in one directory before it gives up on the host.
 pub const LIST_ENTRIES_MAX: usize = 4_000_000;
 
+/// Most entries of a listing that has a [`crate::ListingDigest`]: what a host looks at before it answers
+/// a mount that names one.
+pub const LIST_DIGEST_ENTRIES_MAX: usize = 4096;
+
 /// Unit of cache keys, eviction and hashing.
 pub const CHUNK_BYTES: usize = 128 * 1024;
 /// Smallest piece that is fetched; a chunk may be partly present.

@@ -11,6 +11,7 @@
 
 use crate::attr::{Attr, StatFs};
 use crate::codec::{Decode, Encode};
+use crate::digest::ListingDigest;
 use crate::fault::Fault;
 use crate::id::{Epoch, FileId, MountId, ShareId};
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
@@ -133,10 +134,12 @@ pub enum Request {
         /// The symlink.
         node: NodeRef,
     },
-    /// All entries with their attributes → [`Reply::Listing`] and frames.
+    /// All entries with their attributes → [`Reply::Listing`] and frames, or [`Reply::Unchanged`].
     List {
         /// The directory.
         dir: NodeRef,
+        /// The listing the mount has; if it still holds, that is all the answer says.
+        known: Option<ListingDigest>,
     },
     /// A range of a file → [`Reply::Data`] and the bytes.
     Read {
@@ -187,6 +190,8 @@ pub enum Reply {
     Xattr(Vec<u8>),
     /// Names of the extended attributes.
     XattrNames(Vec<XattrName>),
+    /// Attributes of the directory; its listing is the one the mount named.
+    Unchanged(Attr),
 }
 
 /// A directory entry.

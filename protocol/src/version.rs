@@ -8,13 +8,15 @@ use crate::codec::{Decode, Encode};
 pub enum WireVersion {
     /// 2026-11: hello, lookup, getattr, readlink, list, read, statfs, getxattr, listxattr.
     V1 = 1,
+    /// 2026-11: a listing can be asked for by the digest of the one that is known, and be unchanged.
+    V2 = 2,
 }
 
 impl WireVersion {
-    /// The oldest this build still speaks.
-    pub const OLDEST: Self = Self::V1;
+    /// The oldest this build still speaks; no build with an older one was ever released.
+    pub const OLDEST: Self = Self::V2;
     /// The newest this build speaks.
-    pub const NEWEST: Self = Self::V1;
+    pub const NEWEST: Self = Self::V2;
 
     /// Its number on the wire.
     pub const fn number(self) -> u16 {
@@ -23,7 +25,7 @@ impl WireVersion {
 
     /// The newest version within both this build's range and the peer's `oldest..=newest`.
     pub fn common(oldest: u16, newest: u16) -> Option<Self> {
-        [Self::V1]
+        [Self::V2]
             .into_iter()
             .rev()
             .find(|v| (oldest..=newest).contains(&v.number()))

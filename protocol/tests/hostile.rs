@@ -89,7 +89,7 @@ fn unknown_variants_are_malformed() {
     }
     check::<HelloReply>(2);
     check::<Request>(8);
-    check::<Reply>(8);
+    check::<Reply>(9);
 }
 
 #[test]

@@ -180,7 +180,7 @@ mod tests {
             mountpoint: "/m".into(),
             l1_bytes: 1,
             l2: None,
-            attr_ttl: std::time::Duration::from_millis(1500),
+            attr_ttl: Some(std::time::Duration::from_millis(1500)),
             timeout: std::time::Duration::from_secs(30),
             owner: crate::config::OwnerMode::Me,
             allow_other: false,

@@ -269,7 +269,7 @@ mod tests {
                 root: "/c".into(),
                 budget_bytes: 8,
             }),
-            attr_ttl: Duration::from_secs(9),
+            attr_ttl: Some(Duration::from_secs(9)),
             timeout: Duration::from_secs(10),
             owner: OwnerMode::Host,
             allow_other: true,
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(config.mountpoint, std::path::Path::new("/m"));
         assert_eq!(config.l1_bytes, 7);
         assert_eq!(config.l2.as_ref().map(|l2| l2.budget_bytes), Some(8));
-        assert_eq!(config.attr_ttl, Duration::from_secs(9));
+        assert_eq!(config.attr_ttl, Some(Duration::from_secs(9)));
         assert_eq!(config.timeout, Duration::from_secs(10));
         assert_eq!(config.fuse.owner, Owner::Host);
         assert!(config.fuse.allow_other && config.fuse.noexec);

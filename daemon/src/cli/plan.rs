@@ -96,12 +96,11 @@ pub(super) fn mount(
                 .unwrap_or(config::L1_BYTES_DEFAULT),
         )?,
         l2,
-        attr_ttl: config::attr_ttl(
-            flags
-                .attr_ttl
-                .or(options.attr_ttl)
-                .unwrap_or(config::ATTR_TTL_DEFAULT),
-        )?,
+        attr_ttl: flags
+            .attr_ttl
+            .or(options.attr_ttl)
+            .map(config::attr_ttl)
+            .transpose()?,
         timeout: config::timeout(
             flags
                 .timeout

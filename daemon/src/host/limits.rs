@@ -1,7 +1,9 @@
 //! Every maximum of the host role, in one place. Units stand last in the names.
 
 use std::time::Duration;
-use wormhole_protocol::limits::{LIST_FRAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX};
+use wormhole_protocol::limits::{
+    LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+};
 
 /// Sessions at once, over all shares.
 pub(super) const SESSIONS_MAX: usize = 64;
@@ -71,6 +73,9 @@ pub(super) const FIRST_FRAME_ENTRIES: usize = 32;
 /// Names a listing reads ahead of the frames it makes of them.
 pub(super) const GETDENTS_BYTES: usize = 16 * 1024;
 
+/// Bytes a listing holds while its digest is made: the entries at hand and a hash of each before them.
+pub(super) const LIST_DIGEST_BYTES: usize = LIST_FRAME_BYTES_MAX + 32 * LIST_DIGEST_ENTRIES_MAX;
+
 /// Tickets of one share, expired ones included.
 pub(super) const TICKETS_MAX: usize = 256;
 /// How long an expired ticket is remembered, so that its holder is told so.
@@ -94,5 +99,6 @@ const _: () = assert!(
 const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);
 const _: () = assert!(RESERVE_AHEAD_BYTES >= SEGMENT_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_FRAME_BYTES_MAX);
+const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_DIGEST_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= XATTR_VALUE_BYTES_MAX);
 const _: () = assert!(HOST_SHARED_BYTES >= SESSION_EXTRA_BYTES);

@@ -4,6 +4,10 @@
 //! its descriptor (nothing followed), and sent in frames. Memory does not grow with the directory: a
 //! listing holds one buffer of names, the frame being made and the one being sent.
 //!
+//! A mount that has a listing names its digest. Then the directory is read once for its digest alone, and
+//! if that is the same, nothing is sent; else it is read again from the start, to be sent. Only the first
+//! entries of a directory with more than a digest covers are looked at twice.
+//!
 //! Left out: entries that vanish meanwhile, hidden ones, and (counted) those that cannot be looked
 //! at or whose name is none a mount may use.
 //!
@@ -14,9 +18,9 @@
 use super::budget::Purpose;
 use super::counters::add;
 use super::fault;
-use super::limits::{FIRST_FRAME_ENTRIES, GETDENTS_BYTES};
+use super::limits::{FIRST_FRAME_ENTRIES, GETDENTS_BYTES, LIST_DIGEST_BYTES};
 use super::meta;
-use super::session::{Class, Core};
+use super::session::{Class, Core, Slot};
 use crate::rpc::{Sink, SinkClosed};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -29,7 +33,10 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX};
-use wormhole_protocol::{Attr, Entry, Fault, FileId, FileKind, ListFrame, Name, NodeRef, Reply};
+use wormhole_protocol::{
+    Attr, Entry, Fault, FileId, FileKind, ListFrame, ListingDigest, ListingDigester, Name, NodeRef,
+    Reply,
+};
 
 /// A directory being listed.
 struct Listing {
@@ -41,6 +48,13 @@ struct Listing {
     next: usize,
     /// Whether the kernel has no more names.
     ended: bool,
+}
+
+/// Some entries of a directory.
+struct Seen {
+    entries: Vec<Entry>,
+    skipped: u64,
+    last: bool,
 }
 
 /// Frames in the making: the listing comes back with each.
@@ -56,21 +70,85 @@ struct Made {
 pub(super) async fn serve(
     core: &Arc<Core>,
     dir: NodeRef,
+    known: Option<ListingDigest>,
     sink: &mut dyn Sink,
 ) -> Result<(), SinkClosed> {
-    let slot = core.slot(Class::Listing).await;
-    let opened = core
-        .on_disk(&slot, move |core| {
-            core.with_descriptors(|| open(core, &dir))
-        })
-        .await
-        .and_then(|opened| opened);
-    let (attr, listing) = match opened {
-        Ok(opened) => opened,
-        Err(fault) => return core.reply(sink, Reply::Fault(fault)).await,
+    let slot = &core.slot(Class::Listing).await;
+    let begun = match known {
+        Some(known) => begin_changed(core, slot, &dir, known).await,
+        None => begin(core, slot, &dir).await.map(Begun::Listing),
     };
-    core.reply(sink, Reply::Listing(attr)).await?;
-    let slot = &slot;
+    match begun {
+        Ok(Begun::Listing((attr, listing))) => {
+            core.reply(sink, Reply::Listing(attr)).await?;
+            send_frames(core, slot, listing, sink).await
+        }
+        Ok(Begun::Unchanged(attr)) => core.reply(sink, Reply::Unchanged(attr)).await,
+        Err(fault) => core.reply(sink, Reply::Fault(fault)).await,
+    }
+}
+
+/// What there is to say of a directory.
+enum Begun {
+    Listing((Attr, Box<Listing>)),
+    /// The listing is the one the mount has.
+    Unchanged(Attr),
+}
+
+async fn begin(
+    core: &Arc<Core>,
+    slot: &Slot,
+    dir: &NodeRef,
+) -> Result<(Attr, Box<Listing>), Fault> {
+    let dir = dir.clone();
+    core.on_disk(slot, move |core| core.with_descriptors(|| open(core, &dir)))
+        .await?
+}
+
+/// Begins a listing, unless its digest is `known`.
+async fn begin_changed(
+    core: &Arc<Core>,
+    slot: &Slot,
+    dir: &NodeRef,
+    known: ListingDigest,
+) -> Result<Begun, Fault> {
+    let (attr, listing) = begin(core, slot, dir).await?;
+    if digest(core, slot, listing).await? == Some(known) {
+        return Ok(Begun::Unchanged(attr));
+    }
+    // With attributes from before its own first entry is read.
+    begin(core, slot, dir).await.map(Begun::Listing)
+}
+
+/// The digest of a listing; none if it has too many entries for one.
+async fn digest(
+    core: &Arc<Core>,
+    slot: &Slot,
+    mut listing: Box<Listing>,
+) -> Result<Option<ListingDigest>, Fault> {
+    let _memory = core.memory(LIST_DIGEST_BYTES, Purpose::Demand).await;
+    let mut digester = ListingDigester::default();
+    loop {
+        let looked_at = core.on_disk(slot, move |core| {
+            let seen = look(core, &mut listing, LIST_FRAME_ENTRIES_MAX)?;
+            let more = seen.entries.iter().all(|entry| digester.add(entry)) && !seen.last;
+            Ok((listing, digester, more))
+        });
+        let more;
+        (listing, digester, more) = looked_at.await??;
+        if !more {
+            return Ok(digester.finish());
+        }
+    }
+}
+
+/// Sends the entries of a listing, making each frame while the one before is being sent.
+async fn send_frames(
+    core: &Arc<Core>,
+    slot: &Slot,
+    listing: Box<Listing>,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
     let make = |listing: Box<Listing>, most: usize| async move {
         let memory = core.memory(LIST_FRAME_BYTES_MAX, Purpose::Demand).await;
         core.on_disk(slot, move |core| make_frame(core, listing, most))
@@ -136,6 +214,27 @@ fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), Fault> {
 }
 
 fn make_frame(core: &Core, mut listing: Box<Listing>, most: usize) -> Result<Made, Fault> {
+    let Seen {
+        entries,
+        skipped,
+        last,
+    } = look(core, &mut listing, most)?;
+    let count = entries.len();
+    let frame = ListFrame { entries, last }
+        .to_frame()
+        .map_err(|_| Fault::TooLarge)?;
+    debug_assert!(frame.len() <= LIST_FRAME_BYTES_MAX + FRAME_PREFIX_BYTES);
+    Ok(Made {
+        listing,
+        frame: frame.into(),
+        entries: count,
+        skipped,
+        last,
+    })
+}
+
+/// Looks at the next `most` names of a directory, which must still be where it was afterwards.
+fn look(core: &Core, listing: &mut Listing, most: usize) -> Result<Seen, Fault> {
     let mut entries = Vec::new();
     let mut skipped = 0;
     // Bounded in what is looked at, not in what is found: a directory of nothing but entries that
@@ -159,15 +258,8 @@ fn make_frame(core: &Core, mut listing: Box<Listing>, most: usize) -> Result<Mad
         Err(Fault::Exhausted) => return Err(Fault::Exhausted),
         Err(_) => return Err(Fault::Stale),
     }
-    let count = entries.len();
-    let frame = ListFrame { entries, last }
-        .to_frame()
-        .map_err(|_| Fault::TooLarge)?;
-    debug_assert!(frame.len() <= LIST_FRAME_BYTES_MAX + FRAME_PREFIX_BYTES);
-    Ok(Made {
-        listing,
-        frame: frame.into(),
-        entries: count,
+    Ok(Seen {
+        entries,
         skipped,
         last,
     })

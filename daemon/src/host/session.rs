@@ -308,9 +308,9 @@ impl Session {
                 });
                 read::serve(core, node, range, urgency, sink).await
             }
-            Request::List { dir } => {
+            Request::List { dir, known } => {
                 sink.prioritize(priority::LISTING);
-                list::serve(core, dir, sink).await
+                list::serve(core, dir, known, sink).await
             }
             request => {
                 sink.prioritize(priority::META);

@@ -71,7 +71,7 @@ metrics! {
 
     MOUNT_FUSE_REQUESTS = Counter "wormhole_mount_fuse_requests_total" ["op"] "Requests of the kernel, by operation.";
     MOUNT_FUSE_IN_FLIGHT = Gauge "wormhole_mount_fuse_requests_in_flight" [] "Requests of the kernel being answered.";
-    MOUNT_REMOTE_REQUESTS = Counter "wormhole_mount_remote_requests_total" ["kind"] "Requests to the host, by kind.";
+    MOUNT_REMOTE_REQUESTS = Counter "wormhole_mount_remote_requests_total" ["kind"] "Requests to the host, by kind; those of kind renewal nobody waited for.";
     MOUNT_READ_BYTES = Counter "wormhole_mount_read_bytes_total" [] "Bytes of files given to programs.";
     MOUNT_FETCHED_BYTES = Counter "wormhole_mount_fetched_bytes_total" [] "Bytes of files sent by the host.";
     MOUNT_DISK_READ_BYTES = Counter "wormhole_mount_disk_read_bytes_total" [] "Bytes of files taken from the disk cache.";

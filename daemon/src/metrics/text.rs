@@ -83,7 +83,7 @@ mod tests {
         ]);
         assert_eq!(
             page,
-            "# HELP wormhole_mount_remote_requests_total Requests to the host, by kind.\n\
+            "# HELP wormhole_mount_remote_requests_total Requests to the host, by kind; those of kind renewal nobody waited for.\n\
              # TYPE wormhole_mount_remote_requests_total counter\n\
              wormhole_mount_remote_requests_total{kind=\"read\"} 18446744073709551615\n\
              wormhole_mount_remote_requests_total{kind=\"a\\\"b\\\\c\\nd\"} 0\n\

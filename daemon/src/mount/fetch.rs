@@ -22,8 +22,9 @@ use flight::{Flight, Outcome};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 use wormhole_cache::{
     Abandoned, Chunk, ChunkKey, Claimed, ContentDigest, ContentKey, Disk, Flights, Memory, Waiting,
 };
@@ -73,7 +74,7 @@ pub struct Fetcher {
     /// What was read.
     pub read_stats: ReadStats,
     /// What was asked of the host.
-    pub remote_stats: RemoteStats,
+    pub remote_stats: Arc<RemoteStats>,
 }
 
 /// Why a read begins anew.
@@ -104,7 +105,7 @@ impl Fetcher {
             l1_bytes,
             window: Mutex::new((Instant::now(), 0)),
             read_stats: ReadStats::default(),
-            remote_stats: RemoteStats::default(),
+            remote_stats: Arc::default(),
         })
     }
 

@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
 
 /// A node's number, as the kernel and `stat` show it.
@@ -43,6 +44,8 @@ struct Belief {
     attr: Attr,
     /// When the host said so.
     told: Instant,
+    /// Since when it is known not to be true any more; what was told earlier changes nothing.
+    doubted: Option<Instant>,
     /// Version of the bytes in the kernel's page cache.
     kernel_version: Option<ContentVersion>,
     /// Lookups the kernel counts.
@@ -67,6 +70,7 @@ impl Node {
                 place,
                 attr,
                 told,
+                doubted: None,
                 kernel_version: None,
                 lookups: 0,
             }),
@@ -83,28 +87,37 @@ impl Node {
         self.belief.lock().attr
     }
 
-    /// The attributes and how much longer they are believed; `None` when no longer.
-    pub fn fresh_attr(&self, ttl: Duration, now: Instant) -> Option<(Attr, Duration)> {
+    /// The attributes, if they are still believed.
+    pub fn fresh_attr(&self, ttl: Duration, now: Instant) -> Option<Attr> {
         let belief = self.belief.lock();
-        let left = ttl.checked_sub(now.saturating_duration_since(belief.told))?;
-        (!left.is_zero()).then_some((belief.attr, left))
+        let in_term = now.saturating_duration_since(belief.told) < ttl;
+        (in_term && belief.doubted.is_none()).then_some(belief.attr)
+    }
+
+    /// When the host told the attributes.
+    pub fn told(&self) -> Instant {
+        self.belief.lock().told
+    }
+
+    /// The directory and the name under which it was seen last; none for the root.
+    pub fn place(&self) -> Option<(Arc<Self>, Name)> {
+        self.belief.lock().place.clone()
     }
 
     /// Takes what the host says now. An answer about another file, or an older one, changes nothing.
     pub fn learn(&self, attr: &Attr, told: Instant) {
         let mut belief = self.belief.lock();
-        if attr.id == self.id && told >= belief.told {
+        let after_doubt = belief.doubted.is_none_or(|doubted| told >= doubted);
+        if attr.id == self.id && told >= belief.told && after_doubt {
             belief.attr = *attr;
             belief.told = told;
+            belief.doubted = None;
         }
     }
 
-    /// Stops believing the attributes.
-    pub fn doubt(&self, ttl: Duration) {
-        let mut belief = self.belief.lock();
-        if let Some(past) = belief.told.checked_sub(ttl) {
-            belief.told = past;
-        }
+    /// Stops believing the attributes until they are told again.
+    pub fn doubt(&self, now: Instant) {
+        self.belief.lock().doubted = Some(now);
     }
 
     /// Whether the kernel's pages are of `version`; from now on they are.
@@ -127,7 +140,7 @@ impl Node {
         let mut names = Vec::new();
         let mut at = self.clone();
         loop {
-            let place = at.belief.lock().place.clone();
+            let place = at.place();
             let Some((parent, name)) = place else { break };
             if names.len() >= DEPTH_MAX {
                 return Err(FsError::NameTooLong);
@@ -155,7 +168,7 @@ impl Node {
             if at.id == ancestor {
                 return true;
             }
-            let place = at.belief.lock().place.clone();
+            let place = at.place();
             match place {
                 Some((parent, _)) => at = parent,
                 None => return false,
@@ -165,7 +178,7 @@ impl Node {
     }
 
     /// Moves the node to where it was just seen, unless that would make it its own ancestor.
-    fn place(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
+    fn move_to(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
         let mut belief = self.belief.lock();
         if let Some((parent, known)) = &belief.place
             && !(Arc::ptr_eq(parent, dir) && known == name)
@@ -241,7 +254,7 @@ impl Inodes {
                 MapEntry::Occupied(slot) if slot.get().id == attr.id => {
                     let node = slot.get().clone();
                     node.learn(attr, told);
-                    node.place(dir, name);
+                    node.move_to(dir, name);
                     node
                 }
                 // The host reused an inode number. The kernel tells the two apart by generation but
@@ -278,14 +291,6 @@ impl Inodes {
         };
         if gone {
             slot.remove();
-        }
-    }
-
-    /// Stops believing the attributes of every node.
-    pub fn doubt_all(&self, ttl: Duration) {
-        let nodes: Vec<_> = self.table.lock().values().cloned().collect();
-        for node in nodes {
-            node.doubt(ttl);
         }
     }
 

@@ -3,21 +3,24 @@
 //! A listing is one request; its entries come with attributes. Readers wait for the entry they are at,
 //! not for the end. The stream is not drawn further than [`AHEAD_ENTRIES`] past the last reader, so a
 //! listing nobody reads to its end costs little. A complete listing answers lookups, negative ones
-//! too, for as long as its entries are believed.
+//! too, for as long as its entries are believed; a host that says that it has not changed begins that
+//! time anew.
 //!
-//! Lock: `entries`, never across an await.
+//! Locks: `entries`, `told`; neither while the other is held, nor across an await.
 
+use super::beliefs::Told;
 use super::error::FsError;
 use crate::rpc::{Answer, CallError, Payload};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wormhole_protocol::codec::{Wire, body_len};
-use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_ENTRIES_MAX};
-use wormhole_protocol::{Entry, ListFrame, Name};
+use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_DIGEST_ENTRIES_MAX, LIST_ENTRIES_MAX};
+use wormhole_protocol::{Entry, ListFrame, ListingDigest, ListingDigester, Name};
 
 /// Entries drawn ahead of the reader. Large, because a listing left waiting holds a stream at the host,
 /// which takes it back after a while: a slow `find` must not lose its place in any but huge directories.
@@ -48,7 +51,9 @@ struct Entries {
 
 /// The entries of one directory, as they arrive.
 pub struct Listing {
-    started: Instant,
+    /// When it began to arrive, or was last asked for and found unchanged.
+    told: Mutex<Instant>,
+    digest: OnceLock<Option<ListingDigest>>,
     entries: Mutex<Entries>,
     progress: watch::Sender<Progress>,
     /// Highest entry a reader asked for.
@@ -60,7 +65,8 @@ impl Listing {
     /// the listing goes or its stream does.
     pub fn start(answer: Answer) -> Arc<Self> {
         let listing = Arc::new(Self {
-            started: Instant::now(),
+            told: Mutex::new(Instant::now()),
+            digest: OnceLock::new(),
             entries: Mutex::default(),
             progress: watch::Sender::new(Progress::Arriving(0)),
             wanted: watch::Sender::new(0),
@@ -146,45 +152,83 @@ impl Listing {
             let end = entries.listed.len().min(from.saturating_add(max));
             entries.listed.get(from..end).unwrap_or_default().to_vec()
         };
+        let confirmed = self.told();
+        let listed = listed.into_iter().map(|Listed { entry, told }| Listed {
+            entry,
+            told: told.max(confirmed),
+        });
+        let listed: Vec<_> = listed.collect();
         match arrived {
             Ok(Progress::Failed(error)) if listed.is_empty() => Err(error),
             _ => Ok(listed),
         }
     }
 
-    /// What a complete and still believed listing knows of `name`: `Some(None)` = there is none;
-    /// `None` = ask the host.
-    pub fn find(&self, name: &Name, ttl: Duration, now: Instant) -> Option<Option<Listed>> {
+    /// What a complete and still believed listing says of `name`; `None` = ask the host.
+    pub fn find(&self, name: &Name, ttl: Duration, now: Instant) -> Option<Told> {
         if !self.is_believed(ttl, now) {
             return None;
         }
+        let told = self.told();
         let entries = self.entries.lock();
-        match entries.by_name.get(name) {
-            Some(at) => Some(Some(entries.listed[*at].clone())),
-            None => Some(None),
-        }
+        let listed = entries.by_name.get(name).map(|at| &entries.listed[*at]);
+        Some(Told {
+            attr: listed.map(|listed| listed.entry.attr),
+            at: listed.map_or(told, |listed| listed.told.max(told)),
+        })
     }
 
     /// Whether it is complete and all of it still believed.
     pub fn is_believed(&self, ttl: Duration, now: Instant) -> bool {
         matches!(*self.progress.borrow(), Progress::Complete(_))
-            && now.saturating_duration_since(self.started) < ttl
+            && now.saturating_duration_since(self.told()) < ttl
     }
 
     /// Whether its beginning is still believed, so that a reader may join while it arrives.
     pub fn is_joinable(&self, ttl: Duration, now: Instant) -> bool {
         !matches!(*self.progress.borrow(), Progress::Failed(_))
-            && now.saturating_duration_since(self.started) < ttl
+            && now.saturating_duration_since(self.told()) < ttl
+    }
+
+    /// Since when all of it is believed.
+    pub fn told(&self) -> Instant {
+        *self.told.lock()
+    }
+
+    /// The host said, when asked at `asked`, that nothing has changed.
+    pub fn confirm(&self, asked: Instant) {
+        let mut told = self.told.lock();
+        *told = (*told).max(asked);
+    }
+
+    /// The digest of a complete listing that is not too long for one.
+    pub fn digest(&self) -> Option<ListingDigest> {
+        if !matches!(*self.progress.borrow(), Progress::Complete(n) if n <= LIST_DIGEST_ENTRIES_MAX)
+        {
+            return None;
+        }
+        *self.digest.get_or_init(|| {
+            let entries = self.entries.lock().listed.clone();
+            let mut digester = ListingDigester::default();
+            for listed in entries {
+                digester.add(&listed.entry);
+            }
+            digester.finish()
+        })
+    }
+
+    /// Waits until all of it is here. False if it broke off, or has more than `most` entries.
+    pub async fn is_whole(&self, most: usize) -> bool {
+        let mut progress = self.progress.subscribe();
+        let settled = progress
+            .wait_for(|progress| !matches!(progress, Progress::Arriving(n) if *n <= most))
+            .await;
+        matches!(settled.as_deref(), Ok(Progress::Complete(n)) if *n <= most)
     }
 
     /// How many entries have arrived.
     pub fn arrived(&self) -> usize {
         self.entries.lock().listed.len()
-    }
-
-    /// How long the belief lasts from now.
-    pub fn belief_left(&self, ttl: Duration, now: Instant) -> Duration {
-        ttl.saturating_sub(now.saturating_duration_since(self.started))
     }
 }
 

@@ -69,6 +69,8 @@ counters! {
         statfs,
         /// GetXattr and ListXattr.
         xattr,
+        /// Lookup, Getattr or List nobody waited for: what is believed, renewed before its term ends.
+        renewal,
     }
 }
 

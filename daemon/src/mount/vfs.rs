@@ -1,26 +1,24 @@
 //! The file system as operations: what a front end calls, without any of its types.
 //!
-//! Attributes and names are believed for `attr_ttl` after the host told them; then they are asked
-//! again. An `open` with believed attributes costs nothing; the first read brings bytes and attributes
+//! What is believed of names and attributes is answered from memory (`beliefs`). An `open` with believed attributes costs nothing; the first read brings bytes and attributes
 //! in one round trip. All futures may be dropped at any time, which cancels what they asked.
 //!
 //! Not here: errno, mount options (`fuse`); bytes (`fetch`); reconnecting (`link`).
 
-mod names;
-
+use super::beliefs::{Beliefs, gone_is_stale};
 use super::error::FsError;
 use super::fetch::Fetcher;
 use super::handles::{HandleId, Handles};
 use super::inodes::{Ino, Inodes, Node};
-use super::listing::{Listed, Listing};
-use super::stats::{RemoteStats, add};
+use super::listing::Listed;
+use super::stats::RemoteStats;
 use crate::rpc::{Answer, Remote};
 use bytes::Bytes;
-use names::Listings;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wormhole_cache::Disk;
 use wormhole_protocol::{
     Attr, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId, StatFs, XattrName,
@@ -37,7 +35,7 @@ pub struct VfsConfig {
     pub l1_bytes: u64,
 }
 
-/// A node to show, and how much longer it is believed.
+/// A node to show, and how much longer the kernel believes it.
 pub struct Found {
     /// The node; its lookup has been counted.
     pub node: Arc<Node>,
@@ -85,11 +83,10 @@ const PAGE_ENTRIES: usize = 1024;
 
 /// The file system of one mount.
 pub struct Vfs {
-    config: VfsConfig,
     remote: Arc<dyn Remote>,
     inodes: Inodes,
     handles: Handles,
-    listings: Listings,
+    beliefs: Arc<Beliefs>,
     fetcher: Arc<Fetcher>,
     /// The last known figures of the host's file system.
     figures: Mutex<Option<StatFs>>,
@@ -108,10 +105,13 @@ impl Vfs {
         Self {
             inodes: Inodes::new(root, Instant::now()),
             handles: Handles::default(),
-            listings: Listings::default(),
+            beliefs: Beliefs::new(
+                config.attr_ttl,
+                remote.clone(),
+                fetcher.remote_stats.clone(),
+            ),
             fetcher,
             remote,
-            config,
             figures: Mutex::default(),
         }
     }
@@ -131,7 +131,8 @@ impl Vfs {
         self.handles.open_count()
     }
 
-    /// Finds `name` in a directory and counts the lookup; `Err(ttl)` = there is none, believed so long.
+    /// Finds `name` in a directory and counts the lookup; `Err(ttl)` = there is none, and the kernel may
+    /// believe so that long.
     ///
     /// # Errors
     /// What the host answered.
@@ -141,30 +142,10 @@ impl Vfs {
             wormhole_protocol::name::NameError::TooLong => FsError::NameTooLong,
             _ => FsError::Fault(Fault::Invalid),
         })?;
-        let ttl = self.config.attr_ttl;
-        let now = Instant::now();
-        if let Some(listing) = self.listings.get(&dir)
-            && let Some(known) = listing.find(&name, ttl, now)
-        {
-            return match known {
-                None => Ok(Err(listing.belief_left(ttl, now))),
-                Some(listed) => self
-                    .found(&dir, &name, &listed.entry.attr, listed.told)
-                    .map(Ok),
-            };
-        }
-        let request = Request::Lookup {
-            dir: dir.reference()?,
-            name: name.clone(),
-        };
-        match self.ask(request, |stats| &stats.lookup).await {
-            Ok(Answer {
-                reply: Reply::Attr(attr),
-                ..
-            }) => self.found(&dir, &name, &attr, Instant::now()).map(Ok),
-            Ok(_) => Err(FsError::Io),
-            Err(FsError::Fault(Fault::NotFound)) => Ok(Err(ttl)),
-            Err(error) => Err(error),
+        let told = self.beliefs.lookup(&dir, &name).await?;
+        match told.attr {
+            Some(attr) => self.found(&dir, &name, &attr, told.at).map(Ok),
+            None => Ok(Err(self.beliefs.kernel_ttl(told.at))),
         }
     }
 
@@ -176,9 +157,10 @@ impl Vfs {
         told: Instant,
     ) -> Result<Found, FsError> {
         let node = self.inodes.remember(dir, name, attr, told)?;
-        let (attr, ttl) = node
-            .fresh_attr(self.config.attr_ttl, Instant::now())
-            .unwrap_or((*attr, Duration::ZERO));
+        let (attr, ttl) = match self.beliefs.known_attr(&node) {
+            Some(attr) => (attr, self.beliefs.kernel_ttl(told)),
+            None => (*attr, Duration::ZERO),
+        };
         Ok(Found { node, attr, ttl })
     }
 
@@ -196,7 +178,7 @@ impl Vfs {
         self.inodes.forget(ino, lookups);
     }
 
-    /// Attributes, and how much longer they are believed.
+    /// Attributes, and how much longer the kernel may believe them.
     ///
     /// # Errors
     /// [`FsError::Stale`] if the node is no longer where it was and nothing holds it open.
@@ -232,22 +214,8 @@ impl Vfs {
     }
 
     async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
-        let ttl = self.config.attr_ttl;
-        if let Some(fresh) = node.fresh_attr(ttl, Instant::now()) {
-            return Ok(fresh);
-        }
-        let request = Request::Getattr {
-            node: node.reference()?,
-        };
-        let answer = self.ask(request, |stats| &stats.getattr).await;
-        let Reply::Attr(attr) = answer.map_err(gone_is_stale)?.reply else {
-            return Err(FsError::Io);
-        };
-        if attr.id != node.id {
-            return Err(FsError::Io);
-        }
-        node.learn(&attr, Instant::now());
-        Ok((attr, ttl))
+        let attr = self.beliefs.attr(node).await?;
+        Ok((attr, self.beliefs.kernel_ttl(node.told())))
     }
 
     /// The target of a symlink.
@@ -275,7 +243,7 @@ impl Vfs {
             return Err(FsError::Fault(Fault::ReadOnly));
         }
         let node = self.inodes.get(ino)?;
-        let (attr, _) = self.attr_of(&node).await?;
+        let attr = self.beliefs.attr(&node).await?;
         let keep_cache = node.take_kernel_version(attr.version);
         Ok(Opened {
             handle: self.handles.open_file(node),
@@ -325,7 +293,7 @@ impl Vfs {
             match &*current {
                 Some(listing) if offset > 0 => listing.clone(),
                 _ => {
-                    let listing = self.listing(&dir.node).await?;
+                    let listing = self.beliefs.list(&dir.node).await?;
                     current.insert(listing).clone()
                 }
             }
@@ -338,28 +306,6 @@ impl Vfs {
             entries: offsets.zip(listed).collect(),
             dots: offset == 0,
         })
-    }
-
-    /// The listing of a directory: the present one while it is believed, else a new one.
-    async fn listing(&self, dir: &Arc<Node>) -> Result<Arc<Listing>, FsError> {
-        let ttl = self.config.attr_ttl;
-        if let Some(listing) = self.listings.get(dir)
-            && listing.is_joinable(ttl, Instant::now())
-        {
-            return Ok(listing);
-        }
-        let request = Request::List {
-            dir: dir.reference()?,
-        };
-        let answer = self.ask(request, |stats| &stats.list).await;
-        let answer = answer.map_err(gone_is_stale)?;
-        let Reply::Listing(attr) = &answer.reply else {
-            return Err(FsError::Io);
-        };
-        dir.learn(attr, Instant::now());
-        let listing = Listing::start(answer);
-        self.listings.put(dir, listing.clone(), ttl);
-        Ok(listing)
     }
 
     /// The number of the directory a directory is in.
@@ -426,16 +372,6 @@ impl Vfs {
         request: Request,
         counter: fn(&RemoteStats) -> &AtomicU64,
     ) -> Result<Answer, FsError> {
-        add(counter(&self.fetcher.remote_stats), 1);
-        Ok(self.remote.call(request).await?)
-    }
-}
-
-/// A node the kernel holds is not where it was: the kernel must look again, whatever the host finds
-/// at its old name.
-fn gone_is_stale(error: FsError) -> FsError {
-    match error {
-        FsError::Fault(Fault::NotFound | Fault::NotDirectory | Fault::Loop) => FsError::Stale,
-        other => other,
+        self.beliefs.ask(request, counter).await
     }
 }

@@ -200,6 +200,7 @@ fn answers(request: &Request, reply: &Reply) -> bool {
             Reply::Attr(_)
         ) | (Request::Readlink { .. }, Reply::Link(_))
             | (Request::List { .. }, Reply::Listing(_))
+            | (Request::List { known: Some(_), .. }, Reply::Unchanged(_))
             | (Request::Read { .. }, Reply::Data { .. })
             | (Request::StatFs, Reply::StatFs(_))
             | (Request::GetXattr { .. }, Reply::Xattr(_))

@@ -38,7 +38,13 @@ fn hog(
         hogs.spawn(async move {
             let mut sink = Stuck::after(takes);
             let ended = session
-                .serve(Request::List { dir: node("") }, &mut sink)
+                .serve(
+                    Request::List {
+                        dir: node(""),
+                        known: None,
+                    },
+                    &mut sink,
+                )
                 .await;
             (sink, ended)
         });
@@ -188,7 +194,10 @@ async fn streams_that_wait_do_not_keep_out_other_classes() {
     // Demand, listing and attributes find slots and memory; the sink takes all they send.
     for request in [
         read_of(ReadUrgency::Demand),
-        Request::List { dir: node("") },
+        Request::List {
+            dir: node(""),
+            known: None,
+        },
         Request::Getattr { node: node("f") },
     ] {
         let mut sink = Draining(0);

@@ -19,7 +19,7 @@ fn limited(expires: Option<u64>, max_mounts: Option<u32>) -> TicketLimits {
 async fn a_welcome_says_what_the_first_stat_needs() {
     let world = World::new();
     let welcome = world.admit(&world.hello(1)).await.unwrap().welcome;
-    assert_eq!(welcome.version, 1);
+    assert_eq!(welcome.version, 2);
     assert_eq!(
         welcome.features,
         Features::SUPPORTED,
@@ -98,19 +98,19 @@ async fn versions_are_negotiated() {
         newest,
         ..world.hello(1)
     };
-    for (oldest, newest) in [(1, 1), (0, 1), (1, 900), (0, u16::MAX)] {
+    for (oldest, newest) in [(2, 2), (0, 2), (2, 900), (1, u16::MAX)] {
         let welcome = world
             .admit(&offering(oldest, newest))
             .await
             .unwrap()
             .welcome;
-        assert_eq!(welcome.version, 1);
+        assert_eq!(welcome.version, 2);
     }
     let none = Refusal::Version {
-        oldest: 1,
-        newest: 1,
+        oldest: 2,
+        newest: 2,
     };
-    for (oldest, newest) in [(0, 0), (2, 2), (2, u16::MAX)] {
+    for (oldest, newest) in [(0, 0), (1, 1), (3, u16::MAX)] {
         assert_eq!(
             world.admit(&offering(oldest, newest)).await.err(),
             Some(none)

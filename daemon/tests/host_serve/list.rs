@@ -3,8 +3,8 @@
 use crate::world::{World, expecting, name, node};
 use std::collections::HashSet;
 use std::fs::{self, File};
-use wormhole_protocol::Fault;
-use wormhole_protocol::limits::LIST_FRAME_ENTRIES_MAX;
+use wormhole_protocol::limits::{LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_ENTRIES_MAX};
+use wormhole_protocol::{Fault, ListingDigest};
 
 #[tokio::test]
 async fn an_empty_directory_is_one_last_frame() {
@@ -104,4 +104,56 @@ async fn a_removed_directory_ends() {
         }
     };
     assert_eq!(ended, Err(Fault::Stale));
+}
+
+#[tokio::test]
+async fn a_listing_that_still_holds_is_not_sent_again() {
+    const COUNT: usize = 1000;
+    let world = World::new();
+    for i in 0..COUNT {
+        File::create(world.at(format!("{i}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    // A file written a moment ago has another version at every look, so the first may differ.
+    let known = loop {
+        let (entries, known) = mount.list_with_digest("").await;
+        assert_eq!(entries, COUNT);
+        if mount.list_unless(node(""), known).await.unwrap().is_none() {
+            break known;
+        }
+    };
+    let sent = || (world.counters().entries, world.sessions()[0].bytes);
+    let before = sent();
+    let unchanged = mount.list_unless(node(""), known).await.unwrap();
+    assert!(unchanged.is_none());
+    assert_eq!(sent(), before, "not an entry");
+    assert_eq!(world.sessions()[0].buffer_bytes, 0);
+
+    fs::rename(world.at("7"), world.at("seven")).unwrap();
+    let renamed = mount.list_unless(node(""), known).await.unwrap().unwrap();
+    assert_eq!(renamed.len(), COUNT);
+    assert!(renamed.contains(&name("seven")) && !renamed.contains(&name("7")));
+    fs::rename(world.at("seven"), world.at("7")).unwrap();
+    fs::write(world.at("3"), "changed").unwrap();
+    let written = mount.list_unless(node(""), known).await.unwrap();
+    assert_eq!(written.map(|names| names.len()), Some(COUNT));
+    fs::remove_file(world.at("3")).unwrap();
+    let removed = mount.list_unless(node(""), known).await.unwrap();
+    assert_eq!(removed.map(|names| names.len()), Some(COUNT - 1));
+}
+
+#[tokio::test]
+async fn a_directory_too_long_for_a_digest_is_sent_whatever_the_mount_knows() {
+    const COUNT: usize = LIST_DIGEST_ENTRIES_MAX + 1;
+    let world = World::new();
+    fs::create_dir(world.at("d")).unwrap();
+    for i in 0..COUNT {
+        File::create(world.at(format!("d/{i}"))).unwrap();
+    }
+    let mount = world.mount().await;
+    let known = ListingDigest([0; 32]);
+    let names = mount.list_unless(node("d"), known).await.unwrap().unwrap();
+    assert_eq!(names.len(), COUNT);
+    let missing = mount.list_unless(node("nowhere"), known).await;
+    assert_eq!(missing, Err(Fault::NotFound));
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -12,8 +13,9 @@ use wormhole::rpc::loopback::Loopback;
 use wormhole::rpc::{Admission, CallError, Gate as _, Remote, Serve, Sink, SinkClosed};
 use wormhole_protocol::codec::{Wire, body_len};
 use wormhole_protocol::{
-    Attr, ByteRange, Entry, Epoch, Fault, Features, FileId, Hello, ListFrame, MountId, Name,
-    NodeRef, ReadUrgency, Refusal, RelPath, Reply, Request, Secret,
+    Attr, ByteRange, Entry, Epoch, Fault, Features, FileId, Hello, ListFrame, ListingDigest,
+    ListingDigester, MountId, Name, NodeRef, ReadUrgency, Refusal, RelPath, Reply, Request, Secret,
+    WireVersion,
 };
 
 /// When the tests' clock begins.
@@ -118,8 +120,8 @@ fn add_share(gate: &Gate, dir: &TempDir, name: &str) -> Arc<Service> {
 pub(crate) fn hello(secret: &Secret, mount: u8) -> Hello {
     let mount = MountId([mount; 16]);
     Hello {
-        oldest: 1,
-        newest: 1,
+        oldest: WireVersion::OLDEST.number(),
+        newest: WireVersion::NEWEST.number(),
         features: Features(u64::MAX),
         ticket: secret.id(),
         proof: secret.prove(&BINDING, mount),
@@ -221,20 +223,55 @@ impl Mount {
     }
 
     pub(crate) async fn begin_list(&self, dir: NodeRef) -> Result<Frames, Fault> {
-        match self.0.call(Request::List { dir }).await {
-            Ok(answer) => {
-                let Reply::Listing(attr) = answer.reply else {
-                    panic!("{:?}", answer.reply)
-                };
-                Ok(Frames {
+        let begun = self.begin_list_unless(dir, None).await?;
+        Ok(begun.expect("nothing was known"))
+    }
+
+    /// A listing; none if it is the one that is known.
+    async fn begin_list_unless(
+        &self,
+        dir: NodeRef,
+        known: Option<ListingDigest>,
+    ) -> Result<Option<Frames>, Fault> {
+        match self.0.call(Request::List { dir, known }).await {
+            Ok(answer) => match answer.reply {
+                Reply::Listing(attr) => Ok(Some(Frames {
                     attr,
                     payload: answer.payload,
                     ended: false,
-                })
-            }
+                })),
+                Reply::Unchanged(_) => Ok(None),
+                other => panic!("{other:?}"),
+            },
             Err(CallError::Fault(fault)) => Err(fault),
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// The names of a directory, unless its listing is the one that is known.
+    pub(crate) async fn list_unless(
+        &self,
+        dir: NodeRef,
+        known: ListingDigest,
+    ) -> Result<Option<HashSet<Name>>, Fault> {
+        let Some(mut listing) = self.begin_list_unless(dir, Some(known)).await? else {
+            return Ok(None);
+        };
+        let mut names = HashSet::new();
+        while let Some(frame) = listing.next().await? {
+            names.extend(frame.entries.into_iter().map(|entry| entry.name));
+        }
+        Ok(Some(names))
+    }
+
+    /// How many entries a directory has, and the digest of its listing.
+    pub(crate) async fn list_with_digest(&self, dir: &str) -> (usize, ListingDigest) {
+        let entries = self.list(dir).await.unwrap();
+        let mut digester = ListingDigester::default();
+        for entry in &entries {
+            digester.add(entry);
+        }
+        (entries.len(), digester.finish().expect("not too many"))
     }
 
     pub(crate) async fn list(&self, dir: &str) -> Result<Vec<Entry>, Fault> {

@@ -103,8 +103,8 @@ impl Raw {
             .unwrap();
         let mount = MountId([9; 16]);
         Hello {
-            oldest: 1,
-            newest: 1,
+            oldest: WireVersion::OLDEST.number(),
+            newest: WireVersion::NEWEST.number(),
             features: Features(0),
             ticket: self.ticket.secret.id(),
             proof: self.ticket.secret.prove(&binding, mount),
@@ -163,7 +163,14 @@ pub(crate) fn every_request() -> Vec<Request> {
         },
         Request::Getattr { node: node.clone() },
         Request::Readlink { node: node.clone() },
-        Request::List { dir: node.clone() },
+        Request::List {
+            dir: node.clone(),
+            known: None,
+        },
+        Request::List {
+            dir: node.clone(),
+            known: Some(ListingDigest([7; 32])),
+        },
         read_request("small", 4096),
         Request::StatFs,
         Request::GetXattr {

@@ -65,6 +65,8 @@ pub struct FakeHost {
     pub tree: Mutex<BTreeMap<Vec<u8>, FakeFile>>,
     pub requests: Mutex<Vec<Request>>,
     pub sent: AtomicU64,
+    /// Entries of listings sent.
+    pub entries_sent: AtomicU64,
     pub misbehaviour: Mutex<Misbehaviour>,
     /// Payload pieces of 4 KiB pass only with a permit, when gated.
     pub gate: Semaphore,
@@ -82,6 +84,7 @@ impl FakeHost {
             tree: Mutex::default(),
             requests: Mutex::default(),
             sent: AtomicU64::new(0),
+            entries_sent: AtomicU64::new(0),
             misbehaviour: Mutex::default(),
             gate: Semaphore::new(0),
             gated: false.into(),
@@ -171,7 +174,10 @@ impl FakeHost {
                 let target = f.target.ok_or(Fault::WrongKind)?;
                 Ok(Reply::Link(LinkTarget::new(target).unwrap()))
             }),
-            Request::List { dir } => match self.list(dir) {
+            Request::List { dir, known } => match self.list(dir) {
+                Ok((attr, entries)) if known.is_some() && digest(&entries) == *known => {
+                    Ok(Reply::Unchanged(attr))
+                }
                 Ok((attr, entries)) => return self.send_list(attr, entries, sink).await,
                 Err(fault) => Err(fault),
             },
@@ -192,6 +198,7 @@ impl FakeHost {
     ) -> Result<(), SinkClosed> {
         use wormhole_protocol::codec::Wire;
         sink.reply(Reply::Listing(attr)).await?;
+        self.entries_sent.fetch_add(entries.len() as u64, SeqCst);
         let mut chunks = entries.chunks(limits::LIST_FRAME_ENTRIES_MAX).peekable();
         if chunks.peek().is_none() {
             let frame = ListFrame {
@@ -247,6 +254,14 @@ impl FakeHost {
         }
         Ok(())
     }
+}
+
+fn digest(entries: &[Entry]) -> Option<ListingDigest> {
+    let mut digester = ListingDigester::default();
+    for entry in entries {
+        digester.add(entry);
+    }
+    digester.finish()
 }
 
 struct Running(Arc<AtomicUsize>);

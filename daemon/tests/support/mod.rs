@@ -3,5 +3,6 @@
 //! Each test binary uses what it needs of these.
 #![allow(dead_code, unreachable_pub, reason = "shared by several test binaries")]
 
+pub mod distant;
 pub mod fake;
 pub mod world;

@@ -90,7 +90,7 @@ pub async fn mount(ticket: &Ticket, mountpoint: &Path, options: &Options) -> Mou
             root,
             budget_bytes: 10 << 30,
         }),
-        attr_ttl: options.attr_ttl,
+        attr_ttl: Some(options.attr_ttl),
         timeout: options.timeout,
         fuse: FuseOptions {
             fs_name: "wormhole-test".into(),

@@ -5,8 +5,8 @@
 
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
-    HelloReply, LinkTarget, ListFrame, MountId, Name, NodeRef, Proof, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
+    HelloReply, LinkTarget, ListFrame, ListingDigest, MountId, Name, NodeRef, Proof, ReadUrgency,
+    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
     XattrName,
 };
 
@@ -125,6 +125,11 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         },
         Request::List {
             dir: node(b"deep/er", None),
+            known: None,
+        },
+        Request::List {
+            dir: node(b"deep/er", Some(file_id())),
+            known: Some(ListingDigest([0xd1; 32])),
         },
         Request::Read {
             node: node(b"big.bin", Some(file_id())),
@@ -156,7 +161,8 @@ fn request_label(request: &Request) -> &'static str {
         Request::Lookup { .. } => "lookup",
         Request::Getattr { .. } => "getattr",
         Request::Readlink { .. } => "readlink",
-        Request::List { .. } => "list",
+        Request::List { known: None, .. } => "list",
+        Request::List { known: Some(_), .. } => "list: known",
         Request::Read { urgency, .. } => match urgency {
             ReadUrgency::Demand => "read: demand",
             ReadUrgency::Ahead => "read: ahead",
@@ -193,6 +199,7 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
             XattrName::new(b"user.a".as_slice()).expect("a valid xattr name"),
             XattrName::new(b"user.b.c".as_slice()).expect("a valid xattr name"),
         ]),
+        Reply::Unchanged(attr(FileKind::Directory)),
     ]);
     replies.into_iter().map(|r| (reply_label(&r), r)).collect()
 }
@@ -228,6 +235,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::StatFs(_) => "statfs",
         Reply::Xattr(_) => "xattr",
         Reply::XattrNames(_) => "xattr names",
+        Reply::Unchanged(_) => "unchanged",
     }
 }
 

@@ -7,8 +7,8 @@ use proptest::sample::select;
 use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX};
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
-    HelloReply, LinkTarget, ListFrame, MountId, Name, NodeRef, Proof, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
+    HelloReply, LinkTarget, ListFrame, ListingDigest, MountId, Name, NodeRef, Proof, ReadUrgency,
+    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
     XattrName,
 };
 
@@ -193,7 +193,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (node(), name()).prop_map(|(dir, name)| Request::Lookup { dir, name }),
         node().prop_map(|node| Request::Getattr { node }),
         node().prop_map(|node| Request::Readlink { node }),
-        node().prop_map(|dir| Request::List { dir }),
+        (node(), option::of(any::<[u8; 32]>())).prop_map(|(dir, known)| Request::List {
+            dir,
+            known: known.map(ListingDigest),
+        }),
         (node(), range(), urgency).prop_map(|(node, range, urgency)| Request::Read {
             node,
             range,
@@ -226,6 +229,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         statfs.prop_map(Reply::StatFs),
         vec(any::<u8>(), 0..2000).prop_map(Reply::Xattr),
         vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
+        attr().prop_map(Reply::Unchanged),
     ]
 }
 

@@ -137,7 +137,7 @@ fn each_mount_flag_and_option_changes_the_plan() {
         p.l2.as_mut().unwrap().budget_bytes = 1 << 30;
     });
     change(&["--attr-ttl", "0"], "attr_ttl=0", |p| {
-        p.attr_ttl = Duration::ZERO;
+        p.attr_ttl = Some(Duration::ZERO);
     });
     change(&["--timeout", "5s"], "timeout=5s", |p| {
         p.timeout = Duration::from_secs(5);

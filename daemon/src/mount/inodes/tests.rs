@@ -161,8 +161,13 @@ fn belief_ends_with_its_term_and_older_news_is_ignored() {
     assert_eq!(node.attr().size, 10);
     node.learn(&news, now + ttl);
     assert_eq!(node.attr().size, 99);
-    node.doubt(ttl);
+    node.doubt(now + 2 * ttl);
     assert!(node.fresh_attr(ttl, now + ttl).is_none());
+    // What was told before the doubt does not end it.
+    node.learn(&news, now + ttl);
+    assert!(node.fresh_attr(ttl, now + ttl).is_none());
+    node.learn(&news, now + 2 * ttl);
+    assert!(node.fresh_attr(ttl, now + 2 * ttl).is_some());
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! What the host said of single names: that they lead to a node, or to nothing.
+//!
+//! Lock: `recent`, never across an await.
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::num::NonZeroUsize;
+use tokio::time::Instant;
+use wormhole_protocol::{Attr, FileId, Name};
+
+/// Names remembered; with their attributes some 5 MB.
+const NAMES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
+/// What the host said of a name, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// The attributes of the node the name leads to; none if it leads to nothing.
+    pub attr: Option<Attr>,
+    /// When.
+    pub at: Instant,
+}
+
+/// Names by directory, least recently used last.
+pub(super) struct Names {
+    recent: Mutex<LruCache<(FileId, Name), Told>>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            recent: Mutex::new(LruCache::new(NAMES_MAX)),
+        }
+    }
+}
+
+impl Names {
+    /// What was last said of a name, however long ago.
+    pub(super) fn get(&self, dir: FileId, name: &Name) -> Option<Told> {
+        self.recent.lock().get(&(dir, name.clone())).copied()
+    }
+
+    /// Remembers what the host said, unless something later is known.
+    pub(super) fn put(&self, dir: FileId, name: &Name, told: Told) {
+        let mut recent = self.recent.lock();
+        let key = (dir, name.clone());
+        if recent.peek(&key).is_none_or(|known| known.at <= told.at) {
+            recent.put(key, told);
+        }
+    }
+
+    /// Forgets all names of a directory.
+    pub(super) fn remove_all(&self, dir: FileId) {
+        let mut recent = self.recent.lock();
+        let of_dir = recent.iter().filter(|((id, _), _)| *id == dir);
+        let keys: Vec<_> = of_dir.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            recent.pop(&key);
+        }
+    }
+
+    /// Forgets a name.
+    pub(super) fn remove(&self, dir: FileId, name: &Name) {
+        self.recent.lock().pop(&(dir, name.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn dir(inode: u64) -> FileId {
+        FileId {
+            device: 1,
+            inode,
+            birth: 0,
+        }
+    }
+
+    #[test]
+    fn older_news_and_other_directories_change_nothing() {
+        let names = Names::default();
+        let name = Name::new("a").unwrap();
+        let now = Instant::now();
+        let told = |at| Told { attr: None, at };
+        names.put(dir(1), &name, told(now + Duration::from_secs(1)));
+        names.put(dir(1), &name, told(now));
+        names.put(dir(2), &name, told(now));
+        let known = names.get(dir(1), &name).unwrap();
+        assert_eq!(known.at, now + Duration::from_secs(1));
+        names.remove(dir(2), &name);
+        assert!(names.get(dir(2), &name).is_none());
+        names.put(dir(2), &name, told(now));
+        names.remove_all(dir(2));
+        assert!(names.get(dir(2), &name).is_none());
+        assert!(names.get(dir(1), &name).is_some());
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let names = Names::default();
+        let now = Instant::now();
+        let name = |i: usize| Name::new(i.to_string()).unwrap();
+        for i in 0..NAMES_MAX.get() + 10 {
+            names.put(
+                dir(1),
+                &name(i),
+                Told {
+                    attr: None,
+                    at: now,
+                },
+            );
+        }
+        assert!(names.get(dir(1), &name(9)).is_none());
+        assert!(names.get(dir(1), &name(10)).is_some());
+    }
+}

@@ -1,0 +1,215 @@
+//! Renewals: asking again, in the background, before anyone has to wait.
+//!
+//! A renewal is started by a use of what it renews, never by the clock: an idle mount is silent. What
+//! came with a listing is renewed with all of it, by one request that names its digest: if nothing has
+//! changed, that is all the answer says. Else the old listing serves until the new one is complete.
+//! What came alone is renewed alone.
+//!
+//! There is at most one renewal for each name and directory, and a bounded number in all; beyond it
+//! none is started, and what is believed runs out as it would without. One that fails changes nothing,
+//! unless the host says that what was believed is no more. Renewals end with the beliefs they renew.
+
+use super::{Beliefs, Told};
+use crate::mount::inodes::Node;
+use crate::mount::listing::Listing;
+use crate::mount::stats::add;
+use crate::rpc::{Answer, CallError};
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use wormhole_protocol::limits::LIST_DIGEST_ENTRIES_MAX;
+use wormhole_protocol::{Fault, FileId, Name, Reply, Request};
+
+/// Renewals at once; of the requests a host lets a session have open, a quarter.
+const RENEWALS_MAX: usize = 64;
+
+/// What is being renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Root,
+    Name(FileId, Name),
+    Listing(FileId),
+}
+
+/// Renewals that are under way.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    subjects: HashSet<Subject>,
+    tasks: JoinSet<()>,
+}
+
+impl Beliefs {
+    /// Renews what is believed of a name: with the listing it came with, if that is still believed and
+    /// not too long, else alone.
+    pub(super) fn renew(self: &Arc<Self>, dir: &Arc<Node>, name: &Name) {
+        match self.listings.get(dir) {
+            Some(listing) if self.is_renewable(&listing, Instant::now()) => {
+                self.fetch_listing(dir, Some(listing));
+            }
+            _ => self.renew_name(dir, name),
+        }
+    }
+
+    /// Whether a listing is complete, believed, and not too long to be asked for by its digest.
+    pub(super) fn is_renewable(&self, listing: &Listing, now: Instant) -> bool {
+        listing.is_believed(self.ttl, now) && listing.arrived() <= LIST_DIGEST_ENTRIES_MAX
+    }
+
+    /// Asks where a name leads now.
+    fn renew_name(self: &Arc<Self>, dir: &Arc<Node>, name: &Name) {
+        let Ok(reference) = dir.reference() else {
+            return;
+        };
+        let request = Request::Lookup {
+            dir: reference,
+            name: name.clone(),
+        };
+        let subject = Subject::Name(dir.id, name.clone());
+        let (dir, name) = (dir.clone(), name.clone());
+        let (remote, weak) = (self.remote.clone(), Arc::downgrade(self));
+        self.start(subject, async move {
+            let asked = Instant::now();
+            let answer = remote.call(request).await;
+            if let Some(beliefs) = weak.upgrade() {
+                beliefs.take_name(&dir, &name, asked, answer);
+            }
+        });
+    }
+
+    fn take_name(
+        &self,
+        dir: &Arc<Node>,
+        name: &Name,
+        asked: Instant,
+        answer: Result<Answer, CallError>,
+    ) {
+        let attr = match answer.map(|answer| answer.reply) {
+            Ok(Reply::Attr(attr)) => Some(attr),
+            Err(CallError::Fault(Fault::NotFound)) => None,
+            Err(error) if is_gone(error) => return self.forget_dir(dir),
+            // Nothing was learnt. What is believed runs out, and then whoever looks is told.
+            _ => return,
+        };
+        self.names.put(dir.id, name, Told { attr, at: asked });
+    }
+
+    /// Asks for the attributes of the root, which has no name to look up.
+    pub(super) fn renew_root(self: &Arc<Self>, root: &Arc<Node>) {
+        let Ok(node) = root.reference() else {
+            return;
+        };
+        let (root, remote) = (root.clone(), self.remote.clone());
+        self.start(Subject::Root, async move {
+            let asked = Instant::now();
+            let answer = remote.call(Request::Getattr { node }).await;
+            if let Ok(Reply::Attr(attr)) = answer.map(|answer| answer.reply) {
+                root.learn(&attr, asked);
+            }
+        });
+    }
+
+    /// Takes note that a name must be asked for; if it is not the only one, fetches the listing, so that
+    /// the next need not be.
+    pub(super) fn suspect(self: &Arc<Self>, dir: &Arc<Node>, name: &Name, now: Instant) {
+        if !self.evidence.note(dir.id, name, self.ttl, now) {
+            return;
+        }
+        match self.listings.get(dir) {
+            // It is being fetched for a reader.
+            Some(listing) if listing.is_joinable(self.ttl, now) => {}
+            Some(listing) if listing.arrived() > LIST_DIGEST_ENTRIES_MAX => {
+                self.evidence.is_too_long(dir.id);
+            }
+            known => self.fetch_listing(dir, known),
+        }
+    }
+
+    /// Asks whether a listing that is known still holds, and for the present one if not.
+    pub(super) fn fetch_listing(self: &Arc<Self>, dir: &Arc<Node>, listing: Option<Arc<Listing>>) {
+        let Ok(reference) = dir.reference() else {
+            return;
+        };
+        let (dir, remote, weak) = (dir.clone(), self.remote.clone(), Arc::downgrade(self));
+        self.start(Subject::Listing(dir.id), async move {
+            let request = Request::List {
+                dir: reference,
+                known: listing.as_ref().and_then(|listing| listing.digest()),
+            };
+            let asked = Instant::now();
+            let answer = remote.call(request).await;
+            match answer.as_ref().map(|answer| &answer.reply) {
+                Ok(Reply::Unchanged(attr)) => {
+                    dir.learn(attr, asked);
+                    if let Some(listing) = listing {
+                        listing.confirm(asked);
+                    }
+                }
+                Ok(Reply::Listing(attr)) => {
+                    dir.learn(attr, asked);
+                    if let Ok(answer) = answer {
+                        arrive(&dir, answer, &weak).await;
+                    }
+                }
+                Err(error) if is_gone(*error) || *error == CallError::Fault(Fault::NotFound) => {
+                    if let Some(beliefs) = weak.upgrade() {
+                        beliefs.forget_dir(&dir);
+                    }
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// A directory is not where it was, so nothing in it is.
+    fn forget_dir(&self, dir: &Arc<Node>) {
+        self.listings.remove(dir);
+        self.names.remove_all(dir.id);
+        self.disbelieve(dir);
+    }
+
+    /// Runs `renewal` unless its subject is being renewed, or too many are.
+    fn start(
+        self: &Arc<Self>,
+        subject: Subject,
+        renewal: impl Future<Output = ()> + Send + 'static,
+    ) {
+        if !self.remote.is_connected() {
+            return;
+        }
+        let mut under_way = self.under_way.lock();
+        while under_way.tasks.try_join_next().is_some() {}
+        if under_way.tasks.len() >= RENEWALS_MAX || !under_way.subjects.insert(subject.clone()) {
+            return;
+        }
+        add(&self.stats.renewal, 1);
+        let weak = Arc::downgrade(self);
+        under_way.tasks.spawn(async move {
+            renewal.await;
+            if let Some(beliefs) = weak.upgrade() {
+                beliefs.under_way.lock().subjects.remove(&subject);
+            }
+        });
+    }
+}
+
+/// Draws a listing, and has it take the place of the old one once it is complete.
+async fn arrive(dir: &Arc<Node>, answer: Answer, beliefs: &Weak<Beliefs>) {
+    let listing = Listing::start(answer);
+    let is_whole = listing.is_whole(LIST_DIGEST_ENTRIES_MAX).await;
+    let Some(beliefs) = beliefs.upgrade() else {
+        return;
+    };
+    if is_whole {
+        beliefs.listings.renew(dir, listing, beliefs.ttl);
+    } else if listing.arrived() > LIST_DIGEST_ENTRIES_MAX {
+        beliefs.evidence.is_too_long(dir.id);
+    }
+}
+
+/// Whether the host said that another node is where one was believed to be.
+fn is_gone(error: CallError) -> bool {
+    use Fault::{Loop, NotDirectory, Stale};
+    matches!(error, CallError::Fault(Stale | NotDirectory | Loop))
+}

@@ -1,0 +1,54 @@
+//! A host at a distance: every answer takes a round trip.
+
+use super::fake::FakeHost;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use wormhole::rpc::loopback::Loopback;
+use wormhole::rpc::{Answer, CallError, PathEstimate, Remote};
+use wormhole_protocol::Request;
+
+pub struct Distant {
+    host: Loopback,
+    rtt: Duration,
+    /// Calls that wait for an answer, and the most there ever were.
+    calls: AtomicUsize,
+    pub calls_max: AtomicUsize,
+}
+
+impl Distant {
+    pub fn new(host: &Arc<FakeHost>, rtt: Duration) -> Self {
+        Self {
+            host: Loopback::new(host.clone()),
+            rtt,
+            calls: AtomicUsize::new(0),
+            calls_max: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Remote for Distant {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+        async move {
+            let calls = self.calls.fetch_add(1, SeqCst) + 1;
+            self.calls_max.fetch_max(calls, SeqCst);
+            tokio::time::sleep(self.rtt).await;
+            self.calls.fetch_sub(1, SeqCst);
+            self.host.call(request).await
+        }
+        .boxed()
+    }
+
+    fn path(&self) -> PathEstimate {
+        PathEstimate {
+            rtt: self.rtt,
+            bytes_per_sec: 0,
+        }
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+}
