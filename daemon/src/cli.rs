@@ -1,10 +1,13 @@
 //! The command line: what is typed, what it means ([`plan`]), and one file for each command.
 //!
 //! The only floor that speaks to people: errors of the rooms below end here as one sentence on stderr,
-//! with their causes. Exit codes: 0 done, 1 failed, 2 wrongly called; for mount(8), which has codes of
-//! its own, 32 failed and 1 wrongly called.
+//! with their causes. Exit codes: 0 done, 1 failed, 2 wrongly called, 128 and the signal's number for a
+//! benchmark that a signal ended; for mount(8), which has codes of its own, 32 failed and 1 wrongly
+//! called.
 
 mod advertise;
+mod bench;
+mod bench_link;
 mod cache;
 mod daemonize;
 mod demo;
@@ -35,6 +38,8 @@ enum Failure {
     Usage(anyhow::Error),
     /// It was tried.
     Failed(anyhow::Error),
+    /// A signal ended it, for which this is the exit code.
+    Stopped(u8, anyhow::Error),
 }
 
 /// Errors with `?` in the commands themselves are of trying.
@@ -71,6 +76,10 @@ fn finish(done: Result<(), Failure>, usage: ExitCode, failed: ExitCode) -> ExitC
             eprintln!("wormhole: {error:#}");
             failed
         }
+        Err(Failure::Stopped(code, error)) => {
+            eprintln!("wormhole: {error:#}");
+            ExitCode::from(code)
+        }
     }
 }
 
@@ -88,6 +97,8 @@ fn run_command(flags: Flags) -> Result<(), Failure> {
         Command::Status(flags) => status::run(&flags)?,
         Command::Cache(flags) => cache::run(flags)?,
         Command::Demo(flags) => demo::run(flags)?,
+        Command::Bench(flags) => bench::run(*flags)?,
+        Command::BenchLink(flags) => bench_link::run(flags)?,
     }
     Ok(())
 }

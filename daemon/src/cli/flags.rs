@@ -1,5 +1,6 @@
 //! The command line as it is typed, with its help. What it means is decided in [`super::plan`].
 
+use super::bench::BenchFlags;
 use crate::config::{Address, OwnerMode, units};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -100,6 +101,11 @@ pub(super) enum Command {
     Cache(CacheFlags),
     /// Host, mount, read and verify a folder on this machine alone
     Demo(DemoFlags),
+    /// Measure Wormhole and others over emulated links
+    Bench(Box<BenchFlags>),
+    /// Measure what the bare transport carries; for `wormhole bench`
+    #[command(hide = true)]
+    BenchLink(BenchLinkFlags),
     /// The background half of `mount --daemon`; not for people
     #[command(hide = true)]
     MountDaemon(MountDaemonFlags),
@@ -164,7 +170,8 @@ pub(super) struct MountFlags {
     /// Keep nothing on disk
     #[arg(long, conflicts_with_all = ["l2_size", "cache_dir"])]
     pub(super) no_l2: bool,
-    /// How long names and attributes are believed without asking the host [default: 1s]
+    /// How long names and attributes are believed after the host told them; what is in use is renewed
+    /// before, without anyone waiting. 0 asks each time [default: 1s, or ten round trips if that is longer]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) attr_ttl: Option<Duration>,
     /// How long programs wait for a lost host before they get an error [default: 30s]
@@ -276,6 +283,45 @@ pub(super) struct DemoFlags {
     /// Print one JSON object at the end
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchLinkFlags {
+    #[command(subcommand)]
+    pub(super) action: BenchLinkAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchLinkAction {
+    /// Stream bytes to whoever has the key, until Ctrl-C; prints address and key as JSON
+    Serve(BenchLinkServeFlags),
+    /// Receive bytes, or wait for answers, and print what was measured as JSON
+    Fetch(BenchLinkFetchFlags),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchLinkServeFlags {
+    /// Listen here; port 0 takes any
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchLinkFetchFlags {
+    /// Where `serve` listens
+    pub(super) address: SocketAddr,
+    /// The key that `serve` printed
+    #[arg(long)]
+    pub(super) key: String,
+    /// Receive for so long [default: 10]
+    #[arg(long, value_name = "S", conflicts_with = "exchanges", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(super) seconds: Option<u32>,
+    /// Between two entries of the timeline [default: 100ms]
+    #[arg(long, value_name = "TIME", conflicts_with = "exchanges", value_parser = units::parse_time)]
+    pub(super) interval: Option<Duration>,
+    /// Instead ask for 4 KiB so many times, with idle gaps, and print each latency
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) exchanges: Option<u32>,
 }
 
 #[derive(Debug, Args)]
