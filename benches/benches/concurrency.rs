@@ -45,7 +45,7 @@ fn readers(c: &mut Criterion) {
             let mut total = Duration::ZERO;
             for _ in 0..n {
                 let name = tree.fresh_folder(READERS, bytes).expect("fresh files");
-                let folder = mount.path().join(&name);
+                let folder = mount.sees(&name);
                 let began = Instant::now();
                 std::thread::scope(|scope| {
                     for i in 0..READERS {

@@ -93,7 +93,7 @@ fn sequential(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
             let mut total = Duration::ZERO;
             for _ in 0..n {
                 let name = tree.fresh_file(large).expect("a fresh file");
-                total += read_through(&mount.path().join(&name), &mut buffer, large);
+                total += read_through(&mount.sees(&name), &mut buffer, large);
                 tree.remove(&name).expect("removed");
             }
             total
@@ -104,7 +104,7 @@ fn sequential(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
         ("sequential 128 MiB/again, from memory", small),
     ] {
         let name = tree.fresh_file(bytes).expect("a file");
-        let path = mount.path().join(&name);
+        let path = mount.sees(&name);
         read_through(&path, &mut buffer, bytes);
         group.throughput(Throughput::Bytes(bytes));
         group.bench_function(id, |b| {
@@ -138,7 +138,7 @@ fn random(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
             tree.remove(&name).expect("removed");
         }
         let name = tree.fresh_file(large).expect("a fresh file");
-        let file = File::open(mount.path().join(&name)).expect("opened");
+        let file = File::open(mount.sees(&name)).expect("opened");
         Mount::expect_random(&file).expect("advised");
         last = Some(name);
         (file, seeds.shuffled(large / BLOCK_BYTES as u64))
@@ -152,7 +152,7 @@ fn random(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
     drop(cold);
 
     let name = tree.fresh_file(small).expect("a file");
-    let path = mount.path().join(&name);
+    let path = mount.sees(&name);
     read_through(&path, &mut vec![0; 1 << 20], small);
     let mut refill = || {
         let file = File::open(&path).expect("opened");

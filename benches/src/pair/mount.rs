@@ -108,6 +108,21 @@ impl Mount {
         &self.path
     }
 
+    /// The path of `name`, once the mount sees it: what was made just now may be believed absent for the
+    /// rest of a term.
+    ///
+    /// # Panics
+    /// If it does not see it for long.
+    pub fn sees(&self, name: &str) -> PathBuf {
+        let path = self.path.join(name);
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = fs::metadata(&path) {
+            assert!(Instant::now() < deadline, "{}: {error}", path.display());
+            std::thread::sleep(LOOK_EVERY);
+        }
+        path
+    }
+
     /// Makes the kernel forget the content of `file`, so that the mount is asked again.
     ///
     /// # Errors
