@@ -5,7 +5,7 @@
 
 use super::table::{Cell, Table, mishaps};
 use super::{figure, summary};
-use crate::record::{Run, State};
+use crate::record::Run;
 use std::fmt::Write;
 
 /// Narrowest text that is made; a narrower terminal wraps by itself.
@@ -353,12 +353,6 @@ fn cut(cell: &str, room: usize) -> String {
     let mut text: String = cell.chars().take(room.saturating_sub(1)).collect();
     text.push('…');
     text
-}
-
-/// Whether a run has anything worth a second look: for the exit line of a command.
-pub fn all_went_well(run: &Run) -> bool {
-    let fine = |state| matches!(state, State::Ok | State::Unavailable);
-    run.warnings.is_empty() && run.results.iter().all(|entry| fine(entry.state))
 }
 
 #[cfg(test)]
