@@ -11,6 +11,7 @@
 mod environment;
 mod flame;
 mod ledger;
+mod memory;
 mod mounting;
 mod pages;
 mod turn;

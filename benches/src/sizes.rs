@@ -40,7 +40,7 @@ pub struct Sizes {
     /// What of these are kept warm, and read in turn until there are as many warm samples.
     pub warm_files: u32,
     /// A file whose first bytes are read. Small, so that what a peer fetches beyond them is not in the
-    /// way of the next sample.
+    /// way of the next sample, nor its transfer a good part of the latency.
     pub first_byte_file_bytes: u64,
     /// The file read from start to end.
     pub seq_file_bytes: u64,
@@ -155,7 +155,7 @@ impl Sizes {
             rounds: effort.rounds,
             latency_samples,
             warm_files: latency_samples.div_ceil(4),
-            first_byte_file_bytes: link.bytes(0.004, 4 * KIB, 256 * KIB),
+            first_byte_file_bytes: link.bytes(0.004, KIB, 256 * KIB),
             seq_file_bytes: link.bytes(effort.seq_seconds, 256 * KIB, effort.seq_bytes_max),
             frame_bytes,
             segment_frames: effort.segment_frames,
@@ -186,6 +186,24 @@ impl Sizes {
     /// How long `family` takes a peer that is neither good nor hopeless.
     pub fn demand_seconds(&self, family: Family) -> f64 {
         demand::seconds(self, family)
+    }
+
+    /// What `family` moves, roughly and at most.
+    pub fn moved_bytes(&self, family: Family) -> u64 {
+        match family {
+            Family::SeqRead => self.seq_file_bytes,
+            Family::Scrub => self.video_bytes(),
+            Family::Random => 2 * self.random_file_bytes,
+            Family::SmallFiles => {
+                let files = self.small_serial_files + self.small_parallel_files;
+                u64::from(files) * self.small_file_bytes
+            }
+            Family::Parallel => self.parallel_file_bytes,
+            Family::Concurrent => 10 * self.concurrent_file_bytes,
+            Family::Write => self.write_file_bytes,
+            Family::Create => 2 * u64::from(self.create_files) * self.create_file_bytes,
+            Family::Mount | Family::FirstByte | Family::Stat | Family::Readdir | Family::Walk => 0,
+        }
     }
 
     /// Frames of the whole video that are played.

@@ -1,7 +1,7 @@
 //! One peer's turn in one round: served, mounted, measured, unmounted.
 
 use super::ledger::Ledger;
-use super::{Progress, flame, mounting, pages};
+use super::{Progress, flame, memory, mounting, pages};
 use crate::files::Ground;
 use crate::order::RunOrder;
 use crate::peer::{Mounted, Peer, PeerError, Served, Site};
@@ -221,6 +221,7 @@ impl Turn<'_> {
         ledger: &mut Ledger,
     ) -> bool {
         pages::drop_all(self.share);
+        memory::make_ready(self.sizes.moved_bytes(family));
         let root = mounted.root().to_path_buf();
         let folder = match family.writes() {
             true => root.join(format!(

@@ -5,12 +5,14 @@ use crate::record::Run;
 use crate::workload::WORKLOADS;
 use std::fmt::Write;
 
-const RULES: [&str; 6] = [
+const RULES: [&str; 7] = [
     "Every peer runs on the same emulated link, between two network namespaces of one machine; what is \
      asked of the link is measured before, and stands above as the self-test.",
     "Peers take turns, round by round, so that a slow minute of the machine hits all of them.",
     "“Cold” and “never touched” mean files that nobody has read or listed on a fresh mount with an empty \
      cache. “Warm” means read three times before.",
+    "Before each measurement the memory it will fill is touched and freed: a virtual machine may get memory \
+     only at first touch, which would slow down whoever moves most bytes.",
     "Throughput stands beside what a plain transfer got on the same link, over TCP and over Wormhole's own \
      QUIC, so that the share of the link is honest.",
     "A peer that does not finish in time is stopped; how far it came is its result.",
