@@ -27,6 +27,7 @@ mod unmount;
 use clap::Parser;
 use flags::{Command, Flags};
 use helper::HelperCall;
+use host::powers::Powers;
 use options::Caller;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,7 +91,10 @@ fn run_command(flags: Flags) -> Result<(), Failure> {
         logging::to_stderr(verbose);
     }
     match flags.command {
-        Command::Host(flags) => host::run(plan::host(flags).map_err(Failure::Usage)?)?,
+        Command::Host(flags) => {
+            let plan = plan::host(flags, Powers::own()).map_err(Failure::Usage)?;
+            host::run(plan)?;
+        }
         Command::Mount(flags) => mount(flags, Caller::Person, verbose)?,
         Command::MountDaemon(_) => daemonize::run_child(verbose)?,
         Command::Unmount(flags) => unmount::run(&flags)?,

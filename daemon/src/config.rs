@@ -9,13 +9,14 @@
 pub mod places;
 pub mod units;
 
+use crate::host::ShareRules;
 use crate::path_text::PathText;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use wormhole_protocol::Name;
+use wormhole_protocol::{Access, Name};
 
 /// UDP port a host tries first.
 pub const DEFAULT_PORT: u16 = 7117;
@@ -23,6 +24,10 @@ pub const DEFAULT_PORT: u16 = 7117;
 pub const L1_BYTES_DEFAULT: u64 = 256 << 20;
 /// Smallest memory cache: less cannot hold what one reader has under way.
 pub const L1_BYTES_MIN: u64 = 1 << 20;
+/// Memory for dirty data, if not told otherwise.
+pub const WRITE_BUFFER_BYTES_DEFAULT: u64 = 64 << 20;
+/// Least memory for dirty data: a few segments, so that one travels while the next is gathered.
+pub const WRITE_BUFFER_BYTES_MIN: u64 = 4 << 20;
 /// Disk cache, if not told otherwise.
 pub const L2_BYTES_DEFAULT: u64 = 10 << 30;
 /// Smallest disk cache.
@@ -62,6 +67,10 @@ pub struct HostPlan {
     pub expires: Option<Duration>,
     /// How many mounts at once.
     pub max_mounts: Option<u32>,
+    /// What their holders may do, as far as the rules allow it.
+    pub ticket_access: Access,
+    /// What any mount may do at the most.
+    pub rules: ShareRules,
     /// Whether tickets given out before end.
     pub new_ticket: bool,
     /// One JSON object instead of a text for people.
@@ -130,6 +139,10 @@ pub struct MountPlan {
     pub l1_bytes: u64,
     /// The disk cache, if there is to be one.
     pub l2: Option<L2Plan>,
+    /// Memory for what was written and is not on the host yet.
+    pub write_buffer_bytes: u64,
+    /// Whether nothing may be changed, whatever the ticket allows.
+    pub read_only: bool,
     /// How long attributes and names are believed; `None` is what suits the path.
     pub attr_ttl: Option<Duration>,
     /// How long requests wait for a lost host.
@@ -161,6 +174,18 @@ pub struct L2Plan {
 /// [`OutOfRange`].
 pub fn l1_bytes(bytes: u64) -> Result<u64, OutOfRange> {
     size_in("the memory cache (l1-size)", bytes, L1_BYTES_MIN)
+}
+
+/// Checks the memory for dirty data.
+///
+/// # Errors
+/// [`OutOfRange`].
+pub fn write_buffer_bytes(bytes: u64) -> Result<u64, OutOfRange> {
+    size_in(
+        "the memory for what is being written (write-buffer)",
+        bytes,
+        WRITE_BUFFER_BYTES_MIN,
+    )
 }
 
 /// Checks the size of the disk cache.
@@ -265,6 +290,8 @@ mod tests {
                 root: "/c".into(),
                 budget_bytes: 9,
             }),
+            write_buffer_bytes: 11 << 20,
+            read_only: true,
             attr_ttl: Some(Duration::from_millis(1500)),
             timeout: Duration::from_secs(3),
             owner: OwnerMode::Host,

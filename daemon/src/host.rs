@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! hello   -> gate -> tickets, seats -> session
-//! request -> session -> resolve (openat2) -> meta | read | list | node -> sink
+//! request -> session -> resolve (openat2) -> meta | read | list | node | change -> sink
 //! ```
 //!
 //! Invariants
@@ -22,12 +22,18 @@
 
 mod bucket;
 mod budget;
+mod change;
 mod clock;
 mod counters;
+mod departed;
 mod fault;
+mod find;
 mod gate;
+mod held;
+mod holdings;
 mod limits;
 mod list;
+mod locks;
 mod meta;
 mod node;
 mod open;
@@ -35,7 +41,9 @@ mod pool;
 mod read;
 mod resolve;
 mod resources;
+mod rules;
 mod seats;
+mod seek;
 mod service;
 mod session;
 mod share;
@@ -45,6 +53,7 @@ mod tickets;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::CountersSnapshot;
 pub use gate::{Gate, GateError, GateSnapshot};
+pub use rules::{AccessWord, ShareRules};
 pub use service::{Service, SessionSnapshot, ShareSnapshot};
 pub use share::{Share, ShareError};
 pub use state::{HostState, ShareState, StateError};

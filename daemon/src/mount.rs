@@ -11,31 +11,41 @@
 //! nothing but `fuse` knows fuser. The host role is never imported.
 
 pub mod beliefs;
+pub mod changes;
 pub mod error;
 pub mod fetch;
 pub mod fuse;
 pub mod handles;
+pub mod heard;
 pub mod inodes;
 pub mod killed;
 pub mod link;
 pub mod listing;
+pub mod locks;
 pub mod mountpoint;
+pub mod notify;
+pub mod opens;
 pub mod readahead;
 pub mod stats;
 pub mod vfs;
+pub mod write;
 
 use crate::rpc::{Connect, PathEstimate, Remote};
 use fuse::FuseOptions;
 use link::{Link, LinkError, LinkSnapshot};
 use mountpoint::Unmount;
+use opens::Opens;
 use serde::Serialize;
-use stats::{FuseSnapshot, FuseStats, ReadSnapshot, RemoteSnapshot};
+use stats::{
+    BufferSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, ReadSnapshot, RemoteSnapshot,
+};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use vfs::{Vfs, VfsConfig};
 use wormhole_cache::{Disk, DiskConfig, DiskError, DiskStats, MemoryStats};
+use wormhole_protocol::Access;
 
 /// How long attributes and names are believed at the least, unless something else was said.
 const TERM_MIN: Duration = Duration::from_secs(1);
@@ -61,6 +71,10 @@ pub struct MountConfig {
     pub attr_ttl: Option<Duration>,
     /// How long a request waits for the host.
     pub timeout: Duration,
+    /// Bytes that may have been written and not yet be on the host.
+    pub write_buffer_bytes: u64,
+    /// Changes nothing, whatever the host would allow.
+    pub read_only: bool,
     /// How the kernel sees it.
     pub fuse: FuseOptions,
 }
@@ -90,6 +104,7 @@ pub struct Mounted {
     link: Arc<Link>,
     fuse: Arc<FuseStats>,
     l2_note: Option<String>,
+    timeout: Duration,
     ended: watch::Receiver<bool>,
 }
 
@@ -108,8 +123,16 @@ pub struct MountSnapshot {
     pub fuse: FuseSnapshot,
     /// Requests to the host.
     pub remote: RemoteSnapshot,
-    /// Bytes.
+    /// What may be done: `read-only` or `read-write`.
+    pub access: String,
+    /// Bytes read.
     pub read: ReadSnapshot,
+    /// Bytes written.
+    pub write: BufferSnapshot,
+    /// Changes asked of the host.
+    pub changes: ChangeSnapshot,
+    /// Files the host keeps open for this mount.
+    pub host_opens: usize,
     /// The memory cache.
     pub l1: MemoryStats,
     /// The disk cache.
@@ -138,12 +161,20 @@ impl Mounted {
                 attr_ttl: config.attr_ttl.unwrap_or_else(|| term_for(&link.path())),
                 timeout: config.timeout,
                 l1_bytes: config.l1_bytes,
+                write_buffer_bytes: config.write_buffer_bytes,
+                access: if config.read_only {
+                    Access::Read
+                } else {
+                    welcome.access
+                },
             },
             welcome.share,
             welcome.root,
             link.clone(),
             disk,
         ));
+        let opens: Weak<Opens> = Arc::downgrade(vfs.opens());
+        link.reclaim_by(opens);
         let fuse_stats = Arc::new(FuseStats::default());
         let ended = mount(&config, vfs.clone(), fuse_stats.clone()).await?;
         Ok(Self {
@@ -154,6 +185,7 @@ impl Mounted {
             link,
             fuse: fuse_stats,
             l2_note,
+            timeout: config.timeout,
             ended,
         })
     }
@@ -175,11 +207,16 @@ impl Mounted {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Unmounts (lazily if programs still use it), writes what is left for the disk cache, and says
-    /// goodbye to the host.
+    /// What may be done in it.
+    pub fn access(&self) -> Access {
+        self.vfs.access()
+    }
+
+    /// Unmounts (lazily if programs still use it), sends what was written and is not on the host yet, writes
+    /// what is left for the disk cache, and says goodbye to the host.
     ///
     /// # Errors
-    /// What umount2(2) or fusermount3 said.
+    /// What umount2(2) or fusermount3 said; that not everything that was written reached the host.
     pub async fn unmount(self) -> std::io::Result<()> {
         if !*self.ended.borrow() {
             let mountpoint = self.mountpoint.clone();
@@ -193,11 +230,18 @@ impl Mounted {
                 return Err(error);
             }
         }
+        let is_sent = self.vfs.write_buffer().drain(self.timeout).await;
         if let Some(disk) = self.vfs.fetcher().disk().cloned() {
             let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
         }
         self.link.close().await;
-        Ok(())
+        if is_sent {
+            return Ok(());
+        }
+        let lost = self.vfs.write_buffer().stats().dirty_bytes;
+        Err(std::io::Error::other(format!(
+            "{lost} bytes that programs had written, and not closed, did not reach the host in time: they are lost"
+        )))
     }
 
     /// What it is doing.
@@ -210,7 +254,11 @@ impl Mounted {
             link: self.link.snapshot(),
             fuse: self.fuse.snapshot(),
             remote: fetcher.remote_stats.snapshot(),
+            access: self.vfs.access().to_string(),
             read: fetcher.read_stats.snapshot(),
+            write: self.vfs.write_buffer().stats(),
+            changes: self.vfs.changes().stats().snapshot(),
+            host_opens: self.vfs.opens().len(),
             l1: fetcher.memory().stats(),
             l2: fetcher.disk().map(|disk| disk.stats()),
             l2_note: self.l2_note.clone(),

@@ -19,6 +19,50 @@ use wormhole_protocol::{Fault, Hello, Refusal, Reply, Request, Welcome};
 /// [`CallError::from_io`].
 pub type Payload = Box<dyn AsyncRead + Send + Unpin>;
 
+/// The raw bytes behind a request, in pieces. Cheap to clone, so that a request can be sent again.
+#[derive(Debug, Clone, Default)]
+pub struct Body {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Body {
+    /// None.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Adds a piece at the end.
+    pub fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pieces, in order.
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.pieces
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(piece: Bytes) -> Self {
+        Self {
+            len: piece.len(),
+            pieces: vec![piece],
+        }
+    }
+}
+
 /// A reply header, and its payload (empty for most replies).
 pub struct Answer {
     /// The header; never [`Reply::Fault`], which is [`CallError::Fault`].
@@ -42,6 +86,9 @@ pub enum CallError {
     /// The deadline passed while there was no connection.
     #[error("no answer from the host in time")]
     TimedOut,
+    /// A change was asked of a life of the host that is over: whether it was done is not known.
+    #[error("the host was restarted before it answered")]
+    Restarted,
 }
 
 impl CallError {
@@ -80,8 +127,14 @@ impl PathEstimate {
 
 /// A host, as a mount sees it.
 pub trait Remote: Send + Sync + 'static {
-    /// Asks. Dropping the future cancels the request.
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>>;
+    /// Asks, with raw bytes behind the request: as many as [`wormhole_protocol::Change::body_len`] says.
+    /// Dropping the future cancels the request, unless it is a change: that may be done all the same.
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>>;
+
+    /// Asks what needs no bytes. Dropping the future cancels the request.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+        self.call_with(request, Body::empty())
+    }
 
     /// The path as measured so far.
     fn path(&self) -> PathEstimate;
@@ -120,13 +173,40 @@ pub trait Sink: Send {
     fn prioritize(&mut self, priority: i32);
 }
 
+/// The raw bytes behind a request did not come: the connection is gone, or the mount gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes behind a request did not come")]
+pub struct SourceBroken;
+
+/// Where the raw bytes behind a request come from.
+pub trait Source: Send {
+    /// The next piece; `None` at the end. How many come in all is the mount's word: to be counted.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>>;
+}
+
+/// A source of nothing.
+impl Source for () {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Pieces at hand.
+impl Source for std::vec::IntoIter<Bytes> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+        Box::pin(std::future::ready(Ok(Iterator::next(self))))
+    }
+}
+
 /// One admitted session on the host's side. Dropping the last reference ends it.
 pub trait Serve: Send + Sync + 'static {
-    /// Answers one request. Cancelled by dropping the future. An error only says that nobody listens
-    /// any more; what went wrong with the request itself went into the sink.
+    /// Answers one request. Cancelled by dropping the future, but for a change whose bytes have all come:
+    /// that is done, and its answer kept. An error only says that nobody listens any more; what went wrong
+    /// with the request itself went into the sink.
     fn serve<'a>(
         &'a self,
         request: Request,
+        source: &'a mut dyn Source,
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<(), SinkClosed>>;
 

@@ -16,9 +16,12 @@ use support::distant::Distant;
 use support::fake::{FakeHost, attr};
 use tokio::time::{Instant, sleep};
 use wormhole::mount::error::FsError;
+use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
-use wormhole::mount::vfs::{Vfs, VfsConfig};
+use wormhole::mount::vfs::{CreateHow, Vfs, VfsConfig};
 use wormhole_protocol::*;
+
+const CALLER: Caller = Caller { uid: 0, gid: 0 };
 
 const RTT: Duration = Duration::from_millis(150);
 const TTL: Duration = Duration::from_secs(1);
@@ -40,6 +43,8 @@ impl World {
             attr_ttl,
             timeout: Duration::from_secs(30),
             l1_bytes: 64 << 20,
+            write_buffer_bytes: 64 << 20,
+            access: Access::ReadWrite,
         };
         let remote = Arc::new(Distant::new(&host, RTT));
         let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote.clone(), None);
@@ -106,7 +111,11 @@ async fn what_is_used_is_renewed_before_its_term_ends_and_nobody_waits() {
             assert_eq!(world.find(dir, "f").await, Some(ino));
             world.vfs.getattr(Ino::ROOT, None).await.unwrap();
             world.vfs.getattr(ino, None).await.unwrap();
-            let opened = world.vfs.open(ino, false).await.unwrap();
+            let opened = world
+                .vfs
+                .open(CALLER, ino, OpenHow::default())
+                .await
+                .unwrap();
             world.vfs.release(opened.handle);
         };
         assert_eq!(timed(walk).await.1, Duration::ZERO);
@@ -264,7 +273,11 @@ async fn files_of_a_listed_directory_cost_one_round_trip_each_however_many_terms
         let read = async {
             let dir = world.find(Ino::ROOT, "d").await.unwrap();
             let ino = world.find(dir, &format!("f{i}")).await.unwrap();
-            let opened = world.vfs.open(ino, false).await.unwrap();
+            let opened = world
+                .vfs
+                .open(CALLER, ino, OpenHow::default())
+                .await
+                .unwrap();
             world.vfs.getattr(ino, Some(opened.handle)).await.unwrap();
             let bytes = world.vfs.read(opened.handle, 0, 4096).await.unwrap();
             world.vfs.release(opened.handle);
@@ -379,7 +392,11 @@ async fn reading_the_files_of_a_directory_one_by_one_fetches_its_listing() {
     for i in 0..20 {
         let read = async {
             let ino = world.find(dir, &format!("f{i}")).await.unwrap();
-            let opened = world.vfs.open(ino, false).await.unwrap();
+            let opened = world
+                .vfs
+                .open(CALLER, ino, OpenHow::default())
+                .await
+                .unwrap();
             world.vfs.read(opened.handle, 0, 4096).await.unwrap();
             world.vfs.release(opened.handle);
         };
@@ -428,4 +445,40 @@ async fn a_directory_too_long_to_fetch_on_suspicion_is_given_up_once() {
     let host = &world.host;
     assert_eq!(host.count(|r| matches!(r, Request::List { .. })), 1);
     assert_eq!(host.count(|r| matches!(r, Request::Lookup { .. })), 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn filling_a_directory_made_here_costs_two_round_trips_for_each_small_file() {
+    let world = World::new(TTL);
+    let made = timed(world.vfs.make_dir(CALLER, Ino::ROOT, b"new", 0o755)).await;
+    assert_eq!(made.1, RTT);
+    let dir = made.0.unwrap().node.ino;
+    let how = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    let create = CreateHow {
+        mode: 0o644,
+        exclusive: true,
+        truncate: false,
+    };
+    for i in 0..10 {
+        let name = format!("f{i}");
+        let fill = async {
+            assert_eq!(world.find(dir, &name).await, None);
+            let created = world
+                .vfs
+                .create(CALLER, dir, name.as_bytes(), create, how)
+                .await;
+            let handle = created.unwrap().1.handle;
+            world.vfs.write(handle, 0, &[7; 4096]).await.unwrap();
+            world.vfs.flush(handle, LockOwner(1)).await.unwrap();
+            world.vfs.release(handle);
+        };
+        let (_, took) = timed(fill).await;
+        assert!(took <= RTT * 11 / 5, "{name}: {took:?}");
+    }
+    assert_eq!(list(&world, dir).await, 10);
+    let asked = |request: &Request| matches!(request, Request::Lookup { .. });
+    assert_eq!(world.host.count(asked), 0);
 }

@@ -15,23 +15,31 @@ use std::time::Duration;
 use support::distant::Distant;
 use support::fake::{FakeHost, attr, bytes_at};
 use wormhole::mount::error::FsError;
+use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
 use wormhole::mount::vfs::{Vfs, VfsConfig};
 use wormhole::rpc::loopback::Loopback;
 use wormhole_protocol::*;
 
+const CALLER: Caller = Caller { uid: 0, gid: 0 };
+
 const MIB: u64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn vfs_with(host: &Arc<FakeHost>, attr_ttl: Duration, l1_bytes: u64) -> Arc<Vfs> {
-    let config = VfsConfig {
+fn config(attr_ttl: Duration, l1_bytes: u64) -> VfsConfig {
+    VfsConfig {
         attr_ttl,
         timeout: Duration::from_secs(30),
         l1_bytes,
-    };
+        write_buffer_bytes: 64 << 20,
+        access: Access::ReadWrite,
+    }
+}
+
+fn vfs_with(host: &Arc<FakeHost>, attr_ttl: Duration, l1_bytes: u64) -> Arc<Vfs> {
     let remote = Arc::new(Loopback::new(host.clone()));
     Arc::new(Vfs::new(
-        config,
+        config(attr_ttl, l1_bytes),
         ShareId([1; 16]),
         host.root(),
         remote,
@@ -83,7 +91,11 @@ async fn sequential_reading_takes_few_long_requests_and_every_byte_once() {
     big_file(&host, size);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     let mut at = 0;
     while at < size {
         let bytes = vfs.read(file, at, MIB).await.unwrap();
@@ -103,7 +115,11 @@ async fn random_reads_fetch_only_the_blocks_they_touch() {
     big_file(&host, 1024 * MIB);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     let mut offset = 7 * MIB + 4096;
     for _ in 0..50 {
         let bytes = vfs.read(file, offset, 4096).await.unwrap();
@@ -123,7 +139,11 @@ async fn a_block_is_fetched_once_however_many_read_it() {
     for i in 0..64u64 {
         let vfs = vfs.clone();
         readers.push(tokio::spawn(async move {
-            let file = vfs.open(ino, false).await.unwrap().handle;
+            let file = vfs
+                .open(CALLER, ino, OpenHow::default())
+                .await
+                .unwrap()
+                .handle;
             let offset = (i % 8) * 4096;
             let bytes = vfs.read(file, offset, MIB - offset).await.unwrap();
             assert!(bytes[..] == bytes_at(42, offset, bytes.len())[..]);
@@ -142,7 +162,11 @@ async fn a_reader_is_answered_when_its_own_bytes_are_there() {
     host.gated.store(true, SeqCst);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     // The start of a file is read ahead of; one block through the gate must do for one block.
     host.gate.add_permits(1);
     let bytes = vfs.read(file, 0, 4096).await.unwrap();
@@ -158,7 +182,11 @@ async fn closing_cancels_what_nobody_waits_for() {
     host.gate.add_permits(1);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     vfs.read(file, 0, 4096).await.unwrap();
     assert_eq!(host.running.load(SeqCst), 1, "the rest is under way");
     vfs.release(file);
@@ -167,7 +195,11 @@ async fn closing_cancels_what_nobody_waits_for() {
     }
     // The rest of the chunk can be had again, by a new request.
     host.gated.store(false, SeqCst);
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     let bytes = vfs.read(file, 0, 64 * 1024).await.unwrap();
     assert!(bytes[..] == bytes_at(42, 0, 64 * 1024)[..]);
 }
@@ -178,7 +210,11 @@ async fn a_jump_cancels_what_was_read_ahead_for_the_old_place() {
     big_file(&host, 512 * MIB);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     for i in 0..6 {
         vfs.read(file, i * MIB, MIB).await.unwrap();
     }
@@ -197,18 +233,18 @@ async fn a_new_version_is_seen_at_the_next_open_and_old_bytes_are_never_shown_fo
     big_file(&host, MIB);
     let vfs = vfs_with(&host, Duration::ZERO, 64 * MIB);
     let ino = find(&vfs, "big").await;
-    let opened = vfs.open(ino, false).await.unwrap();
+    let opened = vfs.open(CALLER, ino, OpenHow::default()).await.unwrap();
     assert!(!opened.keep_cache, "the kernel has nothing yet");
     vfs.read(opened.handle, 0, 65536).await.unwrap();
     vfs.release(opened.handle);
-    let again = vfs.open(ino, false).await.unwrap();
+    let again = vfs.open(CALLER, ino, OpenHow::default()).await.unwrap();
     assert!(
         again.keep_cache,
         "same version: the kernel's pages are good"
     );
     vfs.release(again.handle);
     host.put("big", attr(2000, FileKind::File, 2 * MIB, 2), 43);
-    let opened = vfs.open(ino, false).await.unwrap();
+    let opened = vfs.open(CALLER, ino, OpenHow::default()).await.unwrap();
     assert!(!opened.keep_cache);
     let bytes = vfs.read(opened.handle, 0, 4 * MIB).await.unwrap();
     assert!(bytes[..] == bytes_at(43, 0, 2 * MIB as usize)[..]);
@@ -239,7 +275,11 @@ async fn a_version_that_changes_under_a_read_restarts_it() {
     big_file(&host, MIB);
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     // The mount still believes the old attributes.
     host.put("big", attr(2000, FileKind::File, MIB / 2, 2), 43);
     let bytes = vfs.read(file, 0, MIB).await.unwrap();
@@ -253,7 +293,11 @@ async fn a_file_that_never_rests_is_read_past_the_caches() {
     host.misbehaviour.lock().unwrap().restless = true;
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     let bytes = vfs.read(file, 4096, 8192).await.unwrap();
     assert!(bytes[..] == bytes_at(42, 4096, 8192)[..]);
     assert_eq!(vfs.fetcher().read_stats.snapshot().direct, 1);
@@ -266,7 +310,11 @@ async fn a_reply_broken_off_by_a_change_is_asked_again() {
     host.misbehaviour.lock().unwrap().break_reads = Some((64 * 1024, Fault::Changed));
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     let bytes = vfs.read(file, 0, MIB).await.unwrap();
     assert!(bytes[..] == bytes_at(42, 0, MIB as usize)[..]);
 }
@@ -278,7 +326,11 @@ async fn short_data_in_the_middle_of_a_file_is_an_error_not_an_end() {
     host.misbehaviour.lock().unwrap().short_by = 4096;
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     assert_eq!(vfs.read(file, 0, 65536).await, Err(FsError::Io));
 }
 
@@ -289,7 +341,11 @@ async fn a_fault_of_the_disk_reaches_the_reader_and_spoils_nothing() {
     host.misbehaviour.lock().unwrap().break_reads = Some((0, Fault::Io));
     let vfs = vfs(&host);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     assert_eq!(
         vfs.read(file, 0, 65536).await,
         Err(FsError::Fault(Fault::Io))
@@ -332,8 +388,15 @@ async fn a_file_that_was_replaced_is_stale_but_stays_known_to_those_who_hold_it(
     big_file(&host, MIB);
     let vfs = vfs_with(&host, Duration::ZERO, 64 * MIB);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     host.put("big", attr(2001, FileKind::File, 5, 1), 9);
+    // A moment after it was looked up, that is still what was meant.
+    assert_eq!(vfs.getattr(ino, None).await.unwrap().0.size, MIB);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(matches!(vfs.getattr(ino, None).await, Err(FsError::Stale)));
     let (old, _) = vfs.getattr(ino, Some(file)).await.unwrap();
     assert_eq!(old.size, MIB);
@@ -346,9 +409,18 @@ async fn a_file_that_was_replaced_is_stale_but_stays_known_to_those_who_hold_it(
 async fn writing_is_refused_and_unknown_numbers_find_nothing() {
     let host = FakeHost::new();
     big_file(&host, MIB);
-    let vfs = vfs(&host);
+    let config = VfsConfig {
+        access: Access::Read,
+        ..config(HOUR, 64 * MIB)
+    };
+    let remote = Arc::new(Loopback::new(host.clone()));
+    let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote, None);
     let ino = find(&vfs, "big").await;
-    let refused = vfs.open(ino, true).await.map(|_| ());
+    let writing = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    let refused = vfs.open(CALLER, ino, writing).await.map(|_| ());
     assert_eq!(refused, Err(FsError::Fault(Fault::ReadOnly)));
     use wormhole::mount::handles::HandleId;
     assert_eq!(vfs.read(HandleId(77), 0, 1).await, Err(FsError::BadHandle));
@@ -371,7 +443,11 @@ async fn without_memory_reading_still_works() {
     big_file(&host, 3 * MIB + 1);
     let vfs = vfs_with(&host, HOUR, 0);
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     for at in [0, MIB, 2 * MIB, 3 * MIB] {
         let bytes = vfs.read(file, at, MIB).await.unwrap();
         assert!(bytes[..] == bytes_at(42, at, bytes.len())[..], "at {at}");
@@ -383,17 +459,17 @@ async fn the_first_byte_of_a_listed_file_costs_one_round_trip_and_the_second_rea
     let rtt = Duration::from_millis(150);
     let host = FakeHost::new();
     big_file(&host, 8 * MIB);
-    let config = VfsConfig {
-        attr_ttl: HOUR,
-        timeout: Duration::from_secs(30),
-        l1_bytes: 64 * MIB,
-    };
+    let config = config(HOUR, 64 * MIB);
     let remote = Arc::new(Distant::new(&host, rtt));
     let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote, None);
     list(&vfs, Ino::ROOT).await;
     let started = tokio::time::Instant::now();
     let ino = find(&vfs, "big").await;
-    let file = vfs.open(ino, false).await.unwrap().handle;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
     vfs.read(file, 0, 4096).await.unwrap();
     // The clock of the test moves by what is waited for, in whole milliseconds.
     assert_eq!(started.elapsed().as_millis(), rtt.as_millis());

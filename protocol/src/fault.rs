@@ -64,4 +64,34 @@ faults! {
     Changed = 16,
     /// The host is shutting down.
     Closing = 17,
+    /// There is something of that name.
+    Exists = 18,
+    /// The directory is not empty.
+    NotEmpty = 19,
+    /// No space left on the host's disk.
+    NoSpace = 20,
+    /// The host's user, or the one it acts as, has used up what it may.
+    Quota = 21,
+    /// Longer than a file may be there.
+    FileTooLarge = 22,
+    /// Not within one file system of the host.
+    CrossDevice = 23,
+    /// In use in a way that forbids it (a mount point).
+    Busy = 24,
+    /// As many names as a node may have.
+    TooManyLinks = 25,
+    /// A program that is running.
+    TextBusy = 26,
+    /// Somebody else has the lock.
+    Locked = 27,
+    /// Only a privileged user, or the owner, may do that.
+    NotPermitted = 28,
+    /// Neither data nor a hole from there on.
+    NoData = 29,
+    /// Nothing is open under that number.
+    NotOpen = 30,
+    /// The change was settled, as far as the host knows: its answer is gone.
+    Settled = 31,
+    /// Waiting for the lock would be waiting for oneself.
+    Deadlock = 32,
 }

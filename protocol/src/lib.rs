@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod attr;
+pub mod change;
 pub mod codec;
 pub mod digest;
 pub mod fault;
@@ -24,12 +25,16 @@ pub mod ticket;
 pub mod version;
 
 pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
+pub use change::{
+    Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockKind, LockMode,
+    LockOwner, LockRange, NewNode, OpenId, RenameHow, Seq, SetTime, SyncWhat, XattrHow,
+};
 pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
 pub use message::{
-    Entry, Hello, HelloReply, ListFrame, NodeRef, ReadUrgency, Refusal, Reply, Request,
-    SessionLimits, Welcome,
+    Entry, Hello, HelloReply, ListFrame, LockConflict, NodeRef, ReadUrgency, Refusal, Reply,
+    Request, SeekWhat, SessionLimits, Welcome,
 };
 pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};

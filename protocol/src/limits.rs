@@ -10,8 +10,8 @@ pub const FRAME_PREFIX_BYTES: usize = 4;
 pub const HELLO_BYTES_MAX: usize = 1024;
 /// Longest encoded [`crate::HelloReply`].
 pub const HELLO_REPLY_BYTES_MAX: usize = 2048;
-/// Longest encoded [`crate::Request`]: a path, a name and change.
-pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Longest encoded [`crate::Request`]: two paths, two names and change.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Longest encoded [`crate::Reply`] header: the largest is an extended attribute's value.
 pub const REPLY_BYTES_MAX: usize = XATTR_VALUE_BYTES_MAX + 4096;
 /// Longest encoded [`crate::ListFrame`].
@@ -48,6 +48,8 @@ pub const CHUNK_BLOCKS: usize = CHUNK_BYTES / BLOCK_BYTES;
 
 /// Longest range one read request may name.
 pub const READ_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most raw bytes that follow one request.
+pub const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest offset a file can have (`off_t`).
 pub const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -64,7 +66,10 @@ pub const SESSION_REQUESTS_MAX: u32 = 256;
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(CHUNK_BLOCKS == 32, "a chunk's block mask is one u32");
 const _: () = assert!(READ_BYTES_MAX.is_multiple_of(CHUNK_BYTES as u64));
-const _: () = assert!(PATH_BYTES_MAX + NAME_BYTES_MAX + 256 <= REQUEST_BYTES_MAX);
+// A rename names two directories and two entries; a symlink a directory, an entry and a target.
+const _: () = assert!(2 * (PATH_BYTES_MAX + NAME_BYTES_MAX) + 512 <= REQUEST_BYTES_MAX);
+const _: () =
+    assert!(PATH_BYTES_MAX + NAME_BYTES_MAX + LINK_TARGET_BYTES_MAX + 512 <= REQUEST_BYTES_MAX);
 const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
 // A frame of the longest names with their attributes must fit.
 const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);

@@ -6,10 +6,13 @@
 //! - after [`Reply::Data`]: exactly `len` raw bytes of the file;
 //! - after [`Reply::Listing`]: [`ListFrame`]s, the last marked so.
 //!
+//! Raw bytes may follow a request as well, as many as [`Change::body_len`] says.
+//!
 //! A host that cannot finish a payload resets the stream with [`Fault::code`]. A mount that no longer
 //! wants one stops it. Only an all-or-nothing answer travels in [`Reply::Fault`].
 
 use crate::attr::{Attr, StatFs};
+use crate::change::{Access, Caller, Change, Lock, LockMode, LockOwner, LockRange, OpenId, Seq};
 use crate::codec::{Decode, Encode};
 use crate::digest::ListingDigest;
 use crate::fault::Fault;
@@ -61,6 +64,13 @@ pub struct Welcome {
     pub epoch: Epoch,
     /// What the host bounds.
     pub limits: SessionLimits,
+    /// What the session may do: what both the ticket and the host allow.
+    pub access: Access,
+    /// The host still holds what this mount had open, its locks and its answers; else that is to be
+    /// asked for again.
+    pub resumed: bool,
+    /// The host acts as the user a change names ([`Caller`]).
+    pub maps_users: bool,
     /// Attributes of the share root.
     pub root: Attr,
 }
@@ -72,6 +82,8 @@ pub struct SessionLimits {
     pub requests_max: u32,
     /// Longest range of one read.
     pub read_bytes_max: u64,
+    /// Most that a mount may hold open at once.
+    pub opens_max: u32,
 }
 
 /// Why a session was refused.
@@ -112,6 +124,15 @@ pub enum ReadUrgency {
     Demand,
     /// Read ahead of need.
     Ahead,
+}
+
+/// What is looked for in a file (`lseek(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum SeekWhat {
+    /// The next byte that is stored.
+    Data,
+    /// The next byte that is not; the end of a file counts as a hole.
+    Hole,
 }
 
 /// What a mount asks.
@@ -164,9 +185,60 @@ pub enum Request {
         /// The node.
         node: NodeRef,
     },
+    /// Where data or a hole begins → [`Reply::Offset`]; [`Fault::NoData`] if nowhere.
+    Seek {
+        /// The file.
+        node: NodeRef,
+        /// From where on.
+        offset: u64,
+        /// What is looked for.
+        what: SeekWhat,
+    },
+    /// A change → what [`Change`] says.
+    Change {
+        /// Its number.
+        seq: Seq,
+        /// Of all changes before this one the mount has its answer, or wants none.
+        settled: Seq,
+        /// On whose behalf.
+        caller: Caller,
+        /// What.
+        change: Change,
+    },
+    /// Takes a lock, or changes its mode → [`Reply::Attr`] of the file, which whoever had the lock before may
+    /// have changed. Asking twice does no harm.
+    Lock {
+        /// Of what, whose.
+        lock: Lock,
+        /// How it excludes others.
+        mode: LockMode,
+        /// Waits while somebody else has it, at most a while: then [`Fault::Locked`], and the mount may
+        /// ask again. Else that is the answer at once.
+        wait: bool,
+    },
+    /// Gives up a lock, or a part of it → [`Reply::Done`].
+    Unlock {
+        /// Of what, whose.
+        lock: Lock,
+    },
+    /// Gives up all record locks of an owner on what is open → [`Reply::Done`].
+    UnlockAll {
+        /// Of what.
+        open: OpenId,
+        /// Whose.
+        owner: LockOwner,
+    },
+    /// Who is in the way of a record lock → [`Reply::Conflict`].
+    TestLock {
+        /// The lock.
+        lock: Lock,
+        /// How it would exclude others.
+        mode: LockMode,
+    },
 }
 
 /// What a host answers.
+#[expect(clippy::large_enum_variant, reason = "one per request, moved once")]
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
     /// It did not work.
@@ -192,6 +264,60 @@ pub enum Reply {
     XattrNames(Vec<XattrName>),
     /// Attributes of the directory; its listing is the one the mount named.
     Unchanged(Attr),
+    /// It was done.
+    Done,
+    /// It is there now.
+    Made {
+        /// Its attributes.
+        attr: Attr,
+        /// Those of the directory it is in.
+        dir: Attr,
+    },
+    /// The name is gone.
+    Removed {
+        /// Attributes of the directory.
+        dir: Attr,
+        /// What it named, if that is still there: under other names, or open.
+        left: Option<Attr>,
+    },
+    /// It has its new name.
+    Renamed {
+        /// Its attributes.
+        attr: Attr,
+        /// Those of the directory it was in.
+        from: Attr,
+        /// Those of the directory it is in.
+        to: Attr,
+        /// What was replaced or changed places, if it is still there.
+        other: Option<Attr>,
+    },
+    /// The bytes are at the end of the file.
+    Appended {
+        /// Where they begin.
+        offset: u64,
+        /// Attributes of the file.
+        attr: Attr,
+    },
+    /// Some bytes were copied, all unless the source ended.
+    Copied {
+        /// How many.
+        len: u64,
+        /// Attributes of the file that was copied to.
+        attr: Attr,
+    },
+    /// A place in a file.
+    Offset(u64),
+    /// A lock that is in the way, if any.
+    Conflict(Option<LockConflict>),
+}
+
+/// Somebody's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct LockConflict {
+    /// Of which bytes.
+    pub range: LockRange,
+    /// How it excludes others.
+    pub mode: LockMode,
 }
 
 /// A directory entry.

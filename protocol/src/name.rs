@@ -135,8 +135,11 @@ impl TryFrom<Vec<u8>> for LinkTarget {
     }
 }
 
-/// The name of an extended attribute in the `user.` namespace, the only one that travels:
-/// `security.`, `system.` and `trusted.` mean something to the host's kernel alone.
+/// POSIX access control lists, as Linux keeps them (acl(5)).
+const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+
+/// The name of an extended attribute that travels: any in the `user.` namespace, and the two that hold POSIX
+/// ACLs. `security.`, `trusted.` and the rest of `system.` mean something to the host's kernel alone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct XattrName(Vec<u8>);
 
@@ -147,11 +150,19 @@ impl XattrName {
         if bytes.len() > XATTR_NAME_BYTES_MAX {
             return Err(NameError::TooLong);
         }
+        if ACLS.contains(&bytes.as_slice()) {
+            return Ok(Self(bytes));
+        }
         match bytes.strip_prefix(b"user.") {
             Some([]) => Err(NameError::Empty),
             Some(_) if !bytes.contains(&0) => Ok(Self(bytes)),
             _ => Err(NameError::Forbidden),
         }
+    }
+
+    /// Whether it holds an access control list.
+    pub fn is_acl(&self) -> bool {
+        ACLS.contains(&self.0.as_slice())
     }
 
     /// The raw bytes, namespace included.

@@ -10,13 +10,15 @@ pub enum WireVersion {
     V1 = 1,
     /// 2026-11: a listing can be asked for by the digest of the one that is known, and be unchanged.
     V2 = 2,
+    /// 2026-11: changes, opens, locks, seeking.
+    V3 = 3,
 }
 
 impl WireVersion {
     /// The oldest this build still speaks; no build with an older one was ever released.
-    pub const OLDEST: Self = Self::V2;
+    pub const OLDEST: Self = Self::V3;
     /// The newest this build speaks.
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
 
     /// Its number on the wire.
     pub const fn number(self) -> u16 {
@@ -25,7 +27,7 @@ impl WireVersion {
 
     /// The newest version within both this build's range and the peer's `oldest..=newest`.
     pub fn common(oldest: u16, newest: u16) -> Option<Self> {
-        [Self::V2]
+        [Self::V3]
             .into_iter()
             .rev()
             .find(|v| (oldest..=newest).contains(&v.number()))

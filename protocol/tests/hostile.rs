@@ -88,8 +88,8 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(8);
-    check::<Reply>(9);
+    check::<Request>(14);
+    check::<Reply>(17);
 }
 
 #[test]
@@ -153,6 +153,121 @@ fn forbidden_values_are_malformed() {
             Request::from_body(&bytes),
             Err(CodecError::Malformed),
             "{offset}+{len}"
+        );
+    }
+}
+
+/// Bytes of a change in a request whose other numbers are 0.
+fn change(bytes: &[&[u8]]) -> Vec<u8> {
+    [&[9, 0, 0, 0, 0], bytes.concat().as_slice()].concat()
+}
+
+fn wide(number: u64) -> Vec<u8> {
+    [&[253], number.to_le_bytes().as_slice()].concat()
+}
+
+#[test]
+fn an_unknown_change_is_malformed() {
+    for variant in 19..=250 {
+        let bytes = change(&[&[variant], &[0; 64]]);
+        assert_eq!(Request::from_body(&bytes), Err(CodecError::Malformed));
+    }
+}
+
+/// Allocate: nothing, beyond off_t, and a sum that wraps.
+#[test]
+fn extents_end_within_off_t() {
+    let end = i64::MAX as u64;
+    let allocate = |(offset, len): (u64, u64)| {
+        Request::from_body(&change(&[&[5, 7], &wide(offset), &wide(len), &[2]]))
+    };
+    for good in [(0, 1), (0, end), (end - 1, 1)] {
+        assert!(allocate(good).is_ok(), "{good:?}");
+    }
+    let wraps = (u64::MAX, u64::MAX);
+    for bad in [
+        (0, 0),
+        (end, 0),
+        (0, end + 1),
+        (end, 1),
+        (1, end),
+        (u64::MAX, 2),
+        wraps,
+    ] {
+        assert_eq!(allocate(bad), Err(CodecError::Malformed), "{bad:?}");
+    }
+}
+
+/// A lock ends where it begins or later, and within off_t.
+#[test]
+fn locks_have_bytes() {
+    let end = i64::MAX as u64;
+    let unlock = |(first, last): (u64, u64)| {
+        Request::from_body(&[&[11, 7, 3, 0][..], &wide(first), &wide(last)].concat())
+    };
+    for good in [(0, 0), (0, end), (end, end), (5, 5)] {
+        assert!(unlock(good).is_ok(), "{good:?}");
+    }
+    for bad in [
+        (1, 0),
+        (end, 0),
+        (0, end + 1),
+        (0, u64::MAX),
+        (u64::MAX, u64::MAX),
+    ] {
+        assert_eq!(unlock(bad), Err(CodecError::Malformed), "{bad:?}");
+    }
+}
+
+/// What is said to follow a request is bounded before any of it is read.
+#[test]
+fn a_body_is_at_most_four_mib() {
+    let append = |len: u32| {
+        let len = [&[252], len.to_le_bytes().as_slice()].concat();
+        Request::from_body(&change(&[&[4, 7], &len]))
+    };
+    let max = 4 << 20;
+    for good in [0, 1, max] {
+        match append(good) {
+            Ok(Request::Change { change, .. }) => assert_eq!(change.body_len(), good as usize),
+            other => panic!("{good}: {other:?}"),
+        }
+    }
+    for bad in [max + 1, 1 << 31, u32::MAX] {
+        assert_eq!(append(bad), Err(CodecError::Malformed), "{bad}");
+    }
+}
+
+/// Capabilities and labels are the host's own.
+#[test]
+fn xattr_names_of_other_namespaces_are_malformed() {
+    let remove = |name: &[u8]| {
+        let length = u8::try_from(name.len()).expect("short");
+        Request::from_body(&change(&[&[18, 1, b'f', 0, length], name]))
+    };
+    for good in [
+        &b"user.a"[..],
+        b"system.posix_acl_access",
+        b"system.posix_acl_default",
+    ] {
+        assert!(remove(good).is_ok(), "{}", good.escape_ascii());
+    }
+    for bad in [
+        &b"security.capability"[..],
+        b"security.selinux",
+        b"trusted.overlay.opaque",
+        b"system.nfs4_acl",
+        b"system.posix_acl_access2",
+        b"system.posix_acl",
+        b"user.",
+        b"user.\0",
+        b"",
+    ] {
+        assert_eq!(
+            remove(bad),
+            Err(CodecError::Malformed),
+            "{}",
+            bad.escape_ascii()
         );
     }
 }

@@ -87,15 +87,20 @@ proptest! {
     }
 
     #[test]
-    fn only_user_attributes_have_names(
-        space in select(vec!["user.", "user", "trusted.", "security.", "system.", "USER.", ""]),
+    fn only_user_attributes_and_acls_have_names(
+        space in select(vec!["user.", "user", "trusted.", "security.", "system.", "USER.",
+            "system.posix_acl_access", "system.posix_acl_default", ""]),
         rest in bytes(),
     ) {
         let bytes = [space.as_bytes(), &rest].concat();
-        let expected = bytes.starts_with(b"user.")
+        let is_acl = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"]
+            .contains(&bytes.as_slice());
+        let is_user = bytes.starts_with(b"user.")
             && (6..=255).contains(&bytes.len())
             && !bytes.contains(&0);
-        prop_assert_eq!(XattrName::new(bytes).is_ok(), expected);
+        let name = XattrName::new(bytes);
+        prop_assert_eq!(name.is_ok(), is_user || is_acl);
+        prop_assert!(name.is_err() || name.is_ok_and(|name| name.is_acl() == is_acl));
     }
 }
 

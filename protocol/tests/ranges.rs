@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use wormhole_protocol::limits::{
-    BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BYTES, OFFSET_MAX, READ_BYTES_MAX,
+    BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_BYTES, OFFSET_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX,
 };
-use wormhole_protocol::{BlockMask, ByteRange, ChunkIndex, Timestamp};
+use wormhole_protocol::{BlockMask, BodyLen, ByteRange, ChunkIndex, Extent, LockRange, Timestamp};
 
 fn set(mask: BlockMask) -> Vec<usize> {
     (0..CHUNK_BLOCKS).filter(|i| mask.0 >> i & 1 == 1).collect()
@@ -45,6 +45,36 @@ proptest! {
             prop_assert_eq!((range.offset(), range.len()), (offset, len));
             prop_assert_eq!(u128::from(range.end()), wide);
         }
+    }
+
+    #[test]
+    fn an_extent_ends_within_off_t(offset in edge(), len in edge()) {
+        let wide = u128::from(offset) + u128::from(len);
+        let extent = Extent::new(offset, len);
+        prop_assert_eq!(extent.is_some(), len > 0 && wide <= u128::from(OFFSET_MAX));
+        if let Some(extent) = extent {
+            prop_assert_eq!((extent.offset(), extent.len()), (offset, len));
+            prop_assert_eq!(u128::from(extent.end()), wide);
+        }
+    }
+
+    /// What a program asks for is cut at the largest offset; what a peer sends must not need it.
+    #[test]
+    fn a_lock_is_cut_at_off_t(first in edge(), last in edge()) {
+        let range = LockRange::new(first, last);
+        prop_assert_eq!(range.is_some(), first <= last.min(OFFSET_MAX));
+        if let Some(range) = range {
+            prop_assert_eq!((range.first(), range.last()), (first, last.min(OFFSET_MAX)));
+        }
+        let sent = LockRange::try_from((first, last));
+        prop_assert_eq!(sent.is_ok(), first <= last && last <= OFFSET_MAX);
+    }
+
+    #[test]
+    fn a_body_has_its_length(bytes in prop_oneof![any::<u32>(), 0..1u32 << 23]) {
+        let len = BodyLen::new(bytes);
+        prop_assert_eq!(len.is_some(), bytes as usize <= WRITE_BYTES_MAX);
+        prop_assert_eq!(len.map(BodyLen::bytes).unwrap_or(bytes), bytes);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use wormhole_protocol::limits::{
     XATTR_VALUE_BYTES_MAX,
 };
 use wormhole_protocol::{
-    Attr, ContentVersion, Entry, FileId, FileKind, LinkTarget, ListFrame, Name, NodeRef, RelPath,
-    Reply, Request, Timestamp, XattrName,
+    Attr, Caller, Change, ContentVersion, Entry, FileId, FileKind, LinkTarget, ListFrame, Name,
+    NodeRef, OpenId, RelPath, RenameHow, Reply, Request, Seq, Timestamp, XattrName,
 };
 
 fn returns<T: Wire + PartialEq + Debug>(value: &T) {
@@ -91,17 +91,53 @@ fn the_largest_listing_frame_returns() {
     });
 }
 
-#[test]
-fn the_longest_request_returns() {
+/// A node whose encoding is the longest there is.
+fn longest_node() -> NodeRef {
     // 16 names of 255 bytes and their 15 slashes are exactly 4,095 bytes.
-    let path = vec![vec![b'p'; 255]; 16].join(&b'/')[..4095].to_vec();
-    returns(&Request::Lookup {
-        dir: NodeRef {
-            path: RelPath::new(path).expect("4,095 bytes"),
-            expect: Some(longest_attr().id),
+    let path = vec![vec![b'p'; 255]; 16].join(&b'/');
+    NodeRef {
+        path: RelPath::new(path).expect("4,095 bytes"),
+        expect: Some(longest_attr().id),
+    }
+}
+
+fn longest_change(change: Change) -> Request {
+    Request::Change {
+        seq: Seq(u64::MAX),
+        settled: Seq(u64::MAX),
+        caller: Caller {
+            uid: u32::MAX,
+            gid: u32::MAX,
         },
-        name: Name::new([b'n'; 255]).expect("255 bytes"),
+        change,
+    }
+}
+
+#[test]
+fn the_longest_requests_return() {
+    let name = longest_entry().name;
+    returns(&Request::Lookup {
+        dir: longest_node(),
+        name: name.clone(),
     });
+    returns(&longest_change(Change::Rename {
+        from: longest_node(),
+        from_name: name.clone(),
+        to: longest_node(),
+        to_name: name.clone(),
+        how: RenameHow::Exchange,
+        keep: Some(OpenId(u64::MAX)),
+    }));
+    returns(&longest_change(Change::Symlink {
+        dir: longest_node(),
+        name: name.clone(),
+        target: LinkTarget::new([b't'; 4095]).expect("4,095 bytes"),
+    }));
+    returns(&longest_change(Change::Link {
+        node: longest_node(),
+        dir: longest_node(),
+        name,
+    }));
 }
 
 #[test]

@@ -180,6 +180,8 @@ mod tests {
             mountpoint: "/m".into(),
             l1_bytes: 1,
             l2: None,
+            write_buffer_bytes: 1,
+            read_only: false,
             attr_ttl: Some(std::time::Duration::from_millis(1500)),
             timeout: std::time::Duration::from_secs(30),
             owner: crate::config::OwnerMode::Me,

@@ -28,6 +28,12 @@ Examples:
   wormhole host ~/report --expires 2h --max-mounts 1
   wormhole host /srv/data --listen 0.0.0.0:7117 --advertise 203.0.113.7
   wormhole host /srv/data --json | jq -r .ticket
+  wormhole host ~/work --rw              holders of the ticket can change and delete what is in it
+  wormhole host ~/work --rw --ro         the same folder, and a ticket only to look at it
+  sudo wormhole host /srv/home --rw --map-users
+
+Without --rw nobody can change anything, whatever ticket they hold. A folder has two lasting
+tickets, one to look and one to change; with --rw both work, and --ro says which is printed.
 
 The ticket stays the same when the host is started again for the same folder, unless it was limited
 (--expires, --max-mounts) or --new-ticket ends the old ones. Do not mount a share inside its own
@@ -46,10 +52,11 @@ On a command line every user of the machine can read the ticket. Prefer stdin (-
 the variable WORMHOLE_TICKET.
 
 Options behind -o, as in fstab, each like the flag of that name:
-  l1_size= l2_size= cache_dir= no_l2 attr_ttl= timeout= owner= allow_other metrics= ticket_file=
+  l1_size= l2_size= cache_dir= no_l2 write_buffer= ro attr_ttl= timeout= owner= allow_other
+  metrics= ticket_file=
   nonempty   the mount may hide files that are in the directory
   noexec     programs in the mount cannot be started
-  ro         always so in this version; rw is refused
+  rw         what the ticket allows, which is the default
 Generic ones (noauto, nofail, _netdev, user, x-...) are accepted; mount(8) deals with them.
 
 mount(8) finds the program as mount.fuse.wormhole or mount.wormhole (a link to wormhole in /sbin) or,
@@ -132,7 +139,20 @@ pub(super) struct HostFlags {
     /// Let at most this many mounts in at once with this ticket
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_mounts: Option<u32>,
-    /// End every ticket given out before for these folders
+    /// Let holders of read-write tickets change and delete files, and print such a ticket
+    #[arg(long)]
+    pub(super) rw: bool,
+    /// Print a ticket that is only to look. Without --rw every ticket is only that, and this changes nothing
+    #[arg(long)]
+    pub(super) ro: bool,
+    /// Make new files belong to the user (by number) who makes them on the mounting machine; needs --rw
+    /// and root [default: all belongs to whoever runs this]
+    #[arg(long)]
+    pub(super) map_users: bool,
+    /// Let device nodes be made; needs --rw, and root or CAP_MKNOD
+    #[arg(long)]
+    pub(super) allow_devices: bool,
+    /// End every ticket given out before for these folders, of either kind
     #[arg(long)]
     pub(super) new_ticket: bool,
     /// Print one JSON object on one line when ready, instead of text
@@ -170,6 +190,12 @@ pub(super) struct MountFlags {
     /// Keep nothing on disk
     #[arg(long, conflicts_with_all = ["l2_size", "cache_dir"])]
     pub(super) no_l2: bool,
+    /// Memory for what was written and is not on the host yet; who writes more waits [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
+    pub(super) write_buffer: Option<u64>,
+    /// Only read, whatever the ticket allows
+    #[arg(long)]
+    pub(super) ro: bool,
     /// How long names and attributes are believed after the host told them; what is in use is renewed
     /// before, without anyone waiting. 0 asks each time [default: 1s, or ten round trips if that is longer]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]

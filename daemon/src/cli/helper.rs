@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(call.verbose, 1);
         assert!(!call.fake);
         let order = plan::mount(call.flags, call.caller, None).unwrap();
-        assert!(order.daemon && order.wants_writing && order.plan.noexec);
+        assert!(order.daemon && !order.plan.read_only && order.plan.noexec);
         assert_eq!(order.plan.l1_bytes, 64 << 20);
         assert!(order.ticket == TicketSource::File("/etc/t".into()));
         assert_eq!(order.plan.mountpoint.0, Path::new("/m"));
@@ -187,7 +187,7 @@ mod tests {
         let call = call(&["wormhole", &ticket, "/m", "-o", "ro,no_l2,dev,suid"]);
         let order = plan::mount(call.flags, call.caller, None).unwrap();
         assert!(order.ticket == TicketSource::Text(ticket));
-        assert!(order.daemon && !order.wants_writing);
+        assert!(order.daemon && order.plan.read_only);
         assert_eq!(order.plan.l2, None);
     }
 

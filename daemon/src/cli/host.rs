@@ -1,8 +1,12 @@
 //! `wormhole host`: folders, a socket, tickets, and a line that says how to use them.
 
+pub(super) mod powers;
+
 use super::{advertise, output, process};
 use crate::config::{Address, Folder, HostPlan};
-use crate::host::{Gate, HostState, Service, Share, ShareState, SystemClock, TicketLimits};
+use crate::host::{
+    AccessWord, Gate, HostState, Service, Share, ShareState, SystemClock, TicketLimits,
+};
 use crate::metrics::http::MetricsServer;
 use crate::shutdown::Shutdown;
 use crate::status::report::{
@@ -20,7 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use wormhole_protocol::{Epoch, Ticket};
+use wormhole_protocol::{Access, Epoch, Ticket};
 
 /// Runs the command until it is asked to end.
 pub(super) fn run(plan: HostPlan) -> anyhow::Result<()> {
@@ -95,7 +99,7 @@ fn start(plan: &HostPlan) -> anyhow::Result<Host> {
             addresses: addresses.clone(),
         };
         invitations.push(Invitation {
-            service: gate.add_share(share, state)?,
+            service: gate.add_share_with(share, state, plan.rules)?,
             ticket,
             limits,
         });
@@ -147,6 +151,7 @@ fn ticket_limits(plan: &HostPlan, now: u64) -> TicketLimits {
             .expires
             .map(|time| now.saturating_add(time.as_secs().max(1))),
         max_mounts: plan.max_mounts,
+        access: plan.ticket_access,
     }
 }
 
@@ -187,6 +192,8 @@ struct InvitationJson {
     share: String,
     addresses: Vec<SocketAddr>,
     expires: Option<String>,
+    /// What its holder may do.
+    access: AccessWord,
 }
 
 fn announce(plan: &HostPlan, invitations: &[Invitation]) -> io::Result<()> {
@@ -207,6 +214,20 @@ impl Invitation {
             share: self.service.share().name().to_string(),
             addresses: self.ticket.addresses.clone(),
             expires: self.expires(),
+            access: self.limits.access.into(),
+        }
+    }
+
+    /// What it means to hand the ticket on, where that is more than the first line says.
+    fn caution(&self) -> Option<&'static str> {
+        match (self.service.rules().access, self.limits.access) {
+            (Access::Read, _) => None,
+            (Access::ReadWrite, Access::ReadWrite) => Some(
+                "Whoever has this ticket can change and delete the files in it. For a ticket only to look, add --ro.",
+            ),
+            (Access::ReadWrite, Access::Read) => Some(
+                "With this ticket files can only be looked at. Holders of its read-write ticket can change and delete them.",
+            ),
         }
     }
 
@@ -224,12 +245,16 @@ fn text(invitations: &[Invitation]) -> String {
         let share = invitation.service.share();
         let path = crate::path_text::PathText::from(share.path());
         // Writing to a string cannot fail.
-        let _ = write!(text, "Sharing {path} as \"{}\", read-only", share.name());
+        let access = AccessWord::from(invitation.limits.access);
+        let _ = write!(text, "Sharing {path} as \"{}\", {access}", share.name());
         if let Some(expires) = invitation.expires() {
             let _ = write!(text, ", until {expires}");
         }
         if let Some(most) = invitation.limits.max_mounts {
             let _ = write!(text, ", with at most {most} mounts at once");
+        }
+        if let Some(caution) = invitation.caution() {
+            let _ = write!(text, ".\n{}", caution.trim_end_matches('.'));
         }
         let _ = write!(
             text,
@@ -290,6 +315,7 @@ fn share_report(share: crate::host::ShareSnapshot) -> ShareReport {
     let session = |session: crate::host::SessionSnapshot| SessionReport {
         mount: session.mount,
         since_unix_secs: session.since,
+        access: session.access.to_string(),
         requests: session.requests,
         sent_bytes: session.bytes,
     };
@@ -297,6 +323,7 @@ fn share_report(share: crate::host::ShareSnapshot) -> ShareReport {
         id: share.id,
         name: share.name,
         folder: share.path,
+        access: share.access.to_string(),
         sessions: share.sessions.into_iter().map(session).collect(),
         sessions_total: counters.sessions_total,
         requests: counters

@@ -27,9 +27,6 @@ const REPORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs the command; in the foreground until it is asked to end.
 pub(super) fn run(order: MountOrder, verbose: u8) -> anyhow::Result<()> {
-    if order.wants_writing {
-        tracing::info!("writing is not possible in this version; the mount is read-only");
-    }
     let ticket = order.ticket.read()?;
     let mut plan = order.plan;
     mountpoint::require_fuse(plan.allow_other)?;
@@ -86,9 +83,10 @@ async fn attend(
     let _status = bind_status(&reporter);
     let _metrics = bind_metrics(plan.metrics, &reporter).await?;
     announce(&format!(
-        "Mounted \"{}\" at {}, read-only.",
+        "Mounted \"{}\" at {}, {}.",
         mounted.share_name(),
-        plan.mountpoint
+        plan.mountpoint,
+        mounted.access()
     ))?;
     process::tell_systemd(NotifyState::Ready);
     tokio::select! {
@@ -125,6 +123,8 @@ fn mount_config(plan: &MountPlan, ticket: &Ticket) -> MountConfig {
             root: l2.root.0.clone(),
             budget_bytes: l2.budget_bytes,
         }),
+        write_buffer_bytes: plan.write_buffer_bytes,
+        read_only: plan.read_only,
         attr_ttl: plan.attr_ttl,
         timeout: plan.timeout,
         fuse: FuseOptions {
@@ -182,6 +182,14 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         disk_read_bytes: snapshot.read.disk_bytes,
         readahead_bytes: snapshot.read.ahead_bytes,
         pending_bytes: snapshot.read.pending_bytes,
+        access: snapshot.access,
+        written_bytes: snapshot.write.taken_bytes,
+        dirty_bytes: snapshot.write.dirty_bytes,
+        write_waits: snapshot.write.waits,
+        failed_writes: snapshot.write.failed,
+        changes: snapshot.changes.changes,
+        lock_requests: snapshot.changes.locks,
+        host_opens: snapshot.host_opens as u64,
         cancelled: snapshot.read.cancelled,
         direct: snapshot.read.direct,
         l1: l1_report(&snapshot.l1),
@@ -269,6 +277,8 @@ mod tests {
                 root: "/c".into(),
                 budget_bytes: 8,
             }),
+            write_buffer_bytes: 11,
+            read_only: true,
             attr_ttl: Some(Duration::from_secs(9)),
             timeout: Duration::from_secs(10),
             owner: OwnerMode::Host,
@@ -280,6 +290,8 @@ mod tests {
         let config = mount_config(&plan, &ticket());
         assert_eq!(config.mountpoint, std::path::Path::new("/m"));
         assert_eq!(config.l1_bytes, 7);
+        assert_eq!(config.write_buffer_bytes, 11);
+        assert!(config.read_only);
         assert_eq!(config.l2.as_ref().map(|l2| l2.budget_bytes), Some(8));
         assert_eq!(config.attr_ttl, Some(Duration::from_secs(9)));
         assert_eq!(config.timeout, Duration::from_secs(10));

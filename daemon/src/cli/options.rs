@@ -2,7 +2,7 @@
 //!
 //! Ours say the same as the flags of `wormhole mount`. Of the generic ones, those that mount(8) deals
 //! with itself are accepted and need nothing from us; those that would promise something that is not
-//! kept are refused. The mount is always read-only, `nosuid` and `nodev`.
+//! kept are refused. The mount is always `nosuid` and `nodev`.
 
 use crate::config::{OwnerMode, units};
 use anyhow::{Context, bail};
@@ -49,14 +49,15 @@ pub(super) struct MountOptions {
     pub(super) ticket_file: Option<PathBuf>,
     /// `metrics=`
     pub(super) metrics: Option<SocketAddr>,
-    /// `rw` from a program: to be told that it cannot be.
-    pub(super) wants_writing: bool,
+    /// `ro`
+    pub(super) read_only: bool,
+    /// `write_buffer=`
+    pub(super) write_buffer_bytes: Option<u64>,
 }
 
-/// Dealt with by mount(8), systemd or the kernel, or without effect on a read-only mount.
+/// Dealt with by mount(8), systemd or the kernel, or without effect here.
 const GENERIC: &[&str] = &[
     "",
-    "ro",
     "defaults",
     "auto",
     "noauto",
@@ -121,6 +122,9 @@ impl MountOptions {
             "l1_size" => self.l1_bytes = Some(units::parse_bytes(value).map_err(told)?),
             "l2_size" => self.l2_bytes = Some(units::parse_bytes(value).map_err(told)?),
             "cache_dir" => self.cache_dir = Some(path(value)?),
+            "write_buffer" => {
+                self.write_buffer_bytes = Some(units::parse_bytes(value).map_err(told)?);
+            }
             "attr_ttl" => self.attr_ttl = Some(units::parse_time(value).map_err(told)?),
             "timeout" => self.timeout = Some(units::parse_time(value).map_err(told)?),
             "owner" => {
@@ -146,18 +150,14 @@ impl MountOptions {
             "nonempty" => self.nonempty = true,
             "noexec" => self.noexec = true,
             "exec" => self.noexec = false,
-            "rw" if caller == Caller::Person => {
-                bail!("mounts are read-only in this version; leave it out, or use ro")
-            }
-            "rw" => self.wants_writing = true,
+            "ro" => self.read_only = true,
+            "rw" => self.read_only = false,
             // mount.fuse3 adds these for root unasked, so they cannot be an error.
             "suid" | "dev" if caller != Caller::Person => {}
             "suid" | "dev" => bail!("is not possible: mounts are always nosuid and nodev"),
             "remount" => bail!("is not possible: unmount and mount again"),
             option if GENERIC.contains(&option) => {
-                if option == "ro" {
-                    self.wants_writing = false;
-                } else if matches!(option, "user" | "users" | "owner" | "group") {
+                if matches!(option, "user" | "users" | "owner" | "group") {
                     // fstab(5): these imply noexec unless a later option says otherwise.
                     self.noexec = true;
                 }
@@ -186,8 +186,8 @@ fn unknown(caller: Caller) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 attr_ttl= timeout= owner= \
-         allow_other nonempty noexec ticket_file= metrics= ro"
+        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= attr_ttl= timeout= \
+         owner= allow_other nonempty noexec ticket_file= metrics= ro rw"
     )
 }
 
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_mount_deals_with_is_accepted() {
-        let list = "ro,noauto,nofail,_netdev,nouser,x-systemd.automount,x-gvfs-show,\
+        let list = "rw,noauto,nofail,_netdev,nouser,x-systemd.automount,x-gvfs-show,\
                     X-mount.mkdir=0700,comment=a b,defaults,nosuid,nodev,noatime,";
         assert_eq!(read(list), MountOptions::default());
         assert!(read("user").noexec);
@@ -309,13 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn writing_is_refused_to_a_person_and_told_to_a_program() {
-        assert!(refusal("rw", Caller::Person).contains("read-only"));
+    fn the_last_of_ro_and_rw_counts() {
         // What mount(8) and mount.fuse3 really pass.
         let given = MountOptions::parse(["rw,dev,suid"], PROGRAM).unwrap();
-        assert!(given.wants_writing);
+        assert!(!given.read_only);
         let given = MountOptions::parse(["rw", "ro,l1_size=8M"], PROGRAM).unwrap();
-        assert!(!given.wants_writing);
+        assert!(given.read_only);
+        assert!(!read("ro,rw").read_only);
+        assert_eq!(read("write_buffer=8M").write_buffer_bytes, Some(8 << 20));
     }
 
     #[test]

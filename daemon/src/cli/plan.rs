@@ -3,19 +3,21 @@
 //! A flag outweighs the `-o` option of the same name; both outweigh the default.
 
 use super::flags::{CachePlace, HostFlags, MountFlags};
+use super::host::powers::Powers;
 use super::options::{Caller, MountOptions};
 use super::ticket_source::TicketSource;
 use crate::config::{self, Folder, HostPlan, L2Plan, MountPlan, places};
+use crate::host::ShareRules;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wormhole_protocol::limits::TICKET_ADDRESSES_MAX;
-use wormhole_protocol::{Name, ShareId};
+use wormhole_protocol::{Access, Name, ShareId};
 
-/// The plan of `wormhole host`.
-pub(super) fn host(flags: HostFlags) -> anyhow::Result<HostPlan> {
+/// The plan of `wormhole host`, run by a process of such `powers`.
+pub(super) fn host(flags: HostFlags, powers: Powers) -> anyhow::Result<HostPlan> {
     if flags.folders.len() > config::FOLDERS_MAX {
         bail!("at most {} folders", config::FOLDERS_MAX);
     }
@@ -35,6 +37,7 @@ pub(super) fn host(flags: HostFlags) -> anyhow::Result<HostPlan> {
     {
         bail!("--expires must be at least 1s");
     }
+    let rules = share_rules(&flags, powers)?;
     let mut names = flags.names.into_iter();
     let folder = |path: PathBuf| {
         let name = names.next().map(share_name).transpose()?;
@@ -50,6 +53,8 @@ pub(super) fn host(flags: HostFlags) -> anyhow::Result<HostPlan> {
         advertise: flags.advertise,
         expires: flags.expires,
         max_mounts: flags.max_mounts,
+        ticket_access: if flags.ro { Access::Read } else { rules.access },
+        rules,
         new_ticket: flags.new_ticket,
         json: flags.json,
         metrics: flags.metrics,
@@ -57,6 +62,38 @@ pub(super) fn host(flags: HostFlags) -> anyhow::Result<HostPlan> {
             Some(dir) => absolute(&dir)?,
             None => places::state_dir()?,
         },
+    })
+}
+
+fn share_rules(flags: &HostFlags, powers: Powers) -> anyhow::Result<ShareRules> {
+    for (given, flag) in [
+        (flags.map_users, "--map-users"),
+        (flags.allow_devices, "--allow-devices"),
+    ] {
+        if given && !flags.rw {
+            bail!("{flag} is about what mounts make, and they make nothing without --rw: add it");
+        }
+    }
+    if flags.map_users && !powers.root {
+        bail!(
+            "--map-users acts as the users of the mounting machines, which only root can: \
+             run it as root (sudo), or leave it out and all belongs to you"
+        );
+    }
+    if flags.allow_devices && !powers.make_devices {
+        bail!(
+            "--allow-devices makes device nodes, for which this process lacks CAP_MKNOD: \
+             root has it, though not in every container"
+        );
+    }
+    Ok(ShareRules {
+        access: if flags.rw {
+            Access::ReadWrite
+        } else {
+            Access::Read
+        },
+        map_users: flags.map_users,
+        allow_devices: flags.allow_devices,
     })
 }
 
@@ -73,8 +110,6 @@ pub(super) struct MountOrder {
     pub(super) plan: MountPlan,
     /// Whether in the background.
     pub(super) daemon: bool,
-    /// Whether a program asked for writing, which it will not get.
-    pub(super) wants_writing: bool,
 }
 
 /// The order behind `wormhole mount`. `environment` is the content of `WORMHOLE_TICKET`.
@@ -96,6 +131,13 @@ pub(super) fn mount(
                 .unwrap_or(config::L1_BYTES_DEFAULT),
         )?,
         l2,
+        write_buffer_bytes: config::write_buffer_bytes(
+            flags
+                .write_buffer
+                .or(options.write_buffer_bytes)
+                .unwrap_or(config::WRITE_BUFFER_BYTES_DEFAULT),
+        )?,
+        read_only: flags.ro || options.read_only,
         attr_ttl: flags
             .attr_ttl
             .or(options.attr_ttl)
@@ -117,7 +159,6 @@ pub(super) fn mount(
         ticket,
         plan,
         daemon: flags.daemon,
-        wants_writing: options.wants_writing,
     })
 }
 

@@ -115,6 +115,7 @@ impl Text {
                 units::show_bytes(mount.disk_read_bytes),
             ),
         );
+        self.line(2, &format!("write   {}", written(mount)));
         self.line(2, &format!("L1      {}", cache(&mount.l1)));
         match (&mount.l2, &mount.l2_note) {
             (Some(l2), _) => self.line(2, &format!("L2      {}", cache(l2))),
@@ -163,7 +164,13 @@ impl Text {
     fn share(&mut self, share: &ShareReport, now: u64) {
         self.line(
             2,
-            &format!("share   \"{}\" {} {}", share.name, share.id, share.folder),
+            &format!(
+                "share   \"{}\" {} {}{}",
+                share.name,
+                share.id,
+                share.folder,
+                access(&share.access)
+            ),
         );
         self.line(
             4,
@@ -179,14 +186,24 @@ impl Text {
             self.line(
                 4,
                 &format!(
-                    "mount {} for {}: {} requests, {} sent",
+                    "mount {} for {}{}: {} requests, {} sent",
                     session.mount,
                     age(now, session.since_unix_secs),
+                    access(&session.access),
                     session.requests,
                     units::show_bytes(session.sent_bytes)
                 ),
             );
         }
+    }
+}
+
+/// `, read-write`; nothing for a process of a version that does not say.
+fn access(word: &str) -> String {
+    if word.is_empty() {
+        String::new()
+    } else {
+        format!(", {word}")
     }
 }
 
@@ -224,6 +241,22 @@ fn kinds(kinds: &ByKind) -> String {
     }
 }
 
+/// What became of what programs wrote.
+fn written(mount: &MountReport) -> String {
+    if mount.access != "read-write" {
+        return "not possible: read-only".to_owned();
+    }
+    let mut text = format!(
+        "{} by programs, {} not on the host yet",
+        units::show_bytes(mount.written_bytes),
+        units::show_bytes(mount.dirty_bytes)
+    );
+    if mount.failed_writes > 0 {
+        let _ = write!(text, "; {} pieces FAILED", mount.failed_writes);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +290,10 @@ mod tests {
                 ..Default::default()
             },
             l2_note: Some("in use".into()),
+            access: "read-write".into(),
+            written_bytes: 3 << 20,
+            dirty_bytes: 1 << 20,
+            failed_writes: 2,
             ..Default::default()
         };
         let text = show(&report(Role::Mount(mount.clone())), 165);
@@ -264,6 +301,7 @@ mod tests {
             "mount /m (process 7, for 1m 5s)",
             "\"films\" ab at 192.0.2.1:7117",
             "connected, RTT 50.0 ms, up to 12.0 MB/s",
+            "write   3 MiB by programs, 1 MiB not on the host yet; 2 pieces FAILED",
             "L1      75 % hits",
             "L2      none: in use",
             "asked   nothing yet",
@@ -291,9 +329,11 @@ mod tests {
                 id: "ab".into(),
                 name: "films".into(),
                 folder: "/srv/films".into(),
+                access: "read-write".into(),
                 sessions: vec![SessionReport {
                     mount: "0102".into(),
                     since_unix_secs: 160,
+                    access: "read-only".into(),
                     requests: 9,
                     sent_bytes: 1 << 20,
                 }],
@@ -311,9 +351,9 @@ mod tests {
         let text = show(&report(Role::Host(host)), 165);
         for part in [
             "host on [::]:7117 (process 7",
-            "\"films\" ab /srv/films",
+            "\"films\" ab /srv/films, read-write",
             "; read 4\n",
-            "mount 0102 for 5s: 9 requests, 1 MiB sent",
+            "mount 0102 for 5s, read-only: 9 requests, 1 MiB sent",
             "peer    192.0.2.9:4000 RTT 1.0 ms",
             "refused expired 2",
         ] {

@@ -3,14 +3,15 @@
 //! All sessions together hold at most `HOST_BYTES_MAX`, one at most `SESSION_BYTES_MAX`. Part of the
 //! total is set aside for each session that can exist, so that sessions which take all they can get
 //! and read nothing never keep another from going on: with a reserve it always gets its next
-//! segment. Reads ahead have a reserve of their own and cannot touch the one for demand reads.
+//! segment. Reads ahead have a reserve of their own and cannot touch the one for demand reads. What is
+//! written has all of its own, in the same manner: whoever uploads takes nothing from those who read.
 //!
 //! Nobody waits for memory while holding what another waits for: the reserves belong to the session,
 //! and a grant is given whole or not at all.
 
 use super::limits::{
     BUDGET_UNIT_BYTES, HOST_SHARED_BYTES, RESERVE_AHEAD_BYTES, RESERVE_DEMAND_BYTES,
-    SESSION_EXTRA_BYTES,
+    RESERVE_WRITE_BYTES, SESSION_EXTRA_BYTES, SESSION_WRITE_EXTRA_BYTES,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,11 +26,18 @@ pub(super) enum Purpose {
     Demand,
     /// Reads ahead of need.
     Ahead,
+    /// Bytes on their way to the disk.
+    Write,
 }
 
 /// The part of the memory that all sessions share.
 pub(super) fn shared() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(HOST_SHARED_BYTES / BUDGET_UNIT_BYTES))
+    semaphore(HOST_SHARED_BYTES)
+}
+
+/// So much memory, in units.
+pub(super) fn semaphore(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(bytes / BUDGET_UNIT_BYTES))
 }
 
 /// What one session may hold.
@@ -40,19 +48,24 @@ pub(super) struct SessionBudget {
     /// How much of the shared part this session may have.
     extra: Arc<Semaphore>,
     shared: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    write_extra: Arc<Semaphore>,
+    write_shared: Arc<Semaphore>,
     held: AtomicUsize,
     released: AtomicU64,
 }
 
 impl SessionBudget {
-    /// For a new session, beside others that have the same `shared`.
-    pub(super) fn new(shared: Arc<Semaphore>) -> Self {
-        let semaphore = |bytes| Arc::new(Semaphore::new(bytes / BUDGET_UNIT_BYTES));
+    /// For a new session, beside others that have the same `shared`, for what is read and what is written.
+    pub(super) fn new(shared: Arc<Semaphore>, write_shared: Arc<Semaphore>) -> Self {
         Self {
             demand: semaphore(RESERVE_DEMAND_BYTES),
             ahead: semaphore(RESERVE_AHEAD_BYTES),
             extra: semaphore(SESSION_EXTRA_BYTES),
             shared,
+            writes: semaphore(RESERVE_WRITE_BYTES),
+            write_extra: semaphore(SESSION_WRITE_EXTRA_BYTES),
+            write_shared,
             held: AtomicUsize::new(0),
             released: AtomicU64::new(0),
         }
@@ -61,13 +74,14 @@ impl SessionBudget {
     /// Waits until `bytes` may be held.
     pub(super) async fn take(self: &Arc<Self>, bytes: usize, purpose: Purpose) -> Grant {
         let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX);
-        let reserve = match purpose {
-            Purpose::Demand => &self.demand,
-            Purpose::Ahead => &self.ahead,
+        let (reserve, extra, shared) = match purpose {
+            Purpose::Demand => (&self.demand, &self.extra, &self.shared),
+            Purpose::Ahead => (&self.ahead, &self.extra, &self.shared),
+            Purpose::Write => (&self.writes, &self.write_extra, &self.write_shared),
         };
         let from_shared = async {
-            let extra = self.extra.clone().acquire_many_owned(units).await;
-            let shared = self.shared.clone().acquire_many_owned(units).await;
+            let extra = extra.clone().acquire_many_owned(units).await;
+            let shared = shared.clone().acquire_many_owned(units).await;
             (extra.expect(OPEN), Some(shared.expect(OPEN)))
         };
         let from_reserve = async {
@@ -145,7 +159,7 @@ mod tests {
     fn greedy_sessions_stay_within_bounds_and_leave_each_other_the_reserve() {
         let shared = shared();
         let sessions: Vec<_> = (0..SESSIONS_MAX)
-            .map(|_| Arc::new(SessionBudget::new(shared.clone())))
+            .map(|_| Arc::new(SessionBudget::new(shared.clone(), semaphore(0))))
             .collect();
         let mut held = Vec::new();
         for session in &sessions {
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn reads_ahead_leave_demand_its_own() {
-        let budget = Arc::new(SessionBudget::new(shared()));
+        let budget = Arc::new(SessionBudget::new(shared(), semaphore(0)));
         let _ahead = greedy(&budget, Purpose::Ahead);
         assert!(
             budget
@@ -181,9 +195,26 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_is_written_takes_nothing_from_what_is_read_nor_from_others_reserves() {
+        let (shared, write_shared) = (shared(), semaphore(4 << 20));
+        let session = || Arc::new(SessionBudget::new(shared.clone(), write_shared.clone()));
+        let (a, b) = (session(), session());
+        let taken = greedy(&a, Purpose::Write);
+        assert_eq!(
+            taken.len(),
+            2 * (4 + 1),
+            "its reserve and all that is shared"
+        );
+        assert_eq!(greedy(&b, Purpose::Write).len(), 2, "its reserve");
+        assert!(a.take(1 << 19, Purpose::Demand).now_or_never().is_some());
+        drop(taken);
+        assert!(b.take(4 << 20, Purpose::Write).now_or_never().is_some());
+    }
+
     #[tokio::test]
     async fn a_buffer_gives_its_grant_back_when_the_last_bytes_go() {
-        let budget = Arc::new(SessionBudget::new(shared()));
+        let budget = Arc::new(SessionBudget::new(shared(), semaphore(0)));
         let pool = Arc::new(Pool::default());
         let size = Pool::size_of(100_000);
         let grant = budget.take(size, Purpose::Demand).await;

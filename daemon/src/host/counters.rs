@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 14] = [
     "lookup",
     "getattr",
     "readlink",
@@ -16,6 +16,12 @@ const KINDS: [&str; 8] = [
     "statfs",
     "getxattr",
     "listxattr",
+    "seek",
+    "change",
+    "lock",
+    "unlock",
+    "unlockall",
+    "testlock",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -28,6 +34,12 @@ fn kind(request: &Request) -> usize {
         Request::StatFs => 5,
         Request::GetXattr { .. } => 6,
         Request::ListXattr { .. } => 7,
+        Request::Seek { .. } => 8,
+        Request::Change { .. } => 9,
+        Request::Lock { .. } => 10,
+        Request::Unlock { .. } => 11,
+        Request::UnlockAll { .. } => 12,
+        Request::TestLock { .. } => 13,
     }
 }
 
@@ -41,6 +53,8 @@ pub(super) struct Counters {
     pub(super) sessions_total: AtomicU64,
     /// Payload handed to the transport: file contents and listing frames.
     pub(super) payload_bytes: AtomicU64,
+    /// Bytes behind changes, received.
+    pub(super) received_bytes: AtomicU64,
     /// Directory entries sent.
     pub(super) entries: AtomicU64,
     /// Directory entries left out because they could not be read.
@@ -64,6 +78,8 @@ pub struct CountersSnapshot {
     pub sessions_total: u64,
     /// Payload bytes handed to the transport: file contents and listing frames.
     pub payload_bytes: u64,
+    /// Bytes behind changes, received.
+    pub received_bytes: u64,
     /// Directory entries sent.
     pub entries: u64,
     /// Directory entries left out because they could not be read.
@@ -104,6 +120,7 @@ impl Counters {
             in_flight: get(&self.in_flight),
             sessions_total: get(&self.sessions_total),
             payload_bytes: get(&self.payload_bytes),
+            received_bytes: get(&self.received_bytes),
             entries: get(&self.entries),
             entries_skipped: get(&self.entries_skipped),
             rereads: get(&self.rereads),

@@ -25,6 +25,24 @@ pub(super) fn of(errno: Errno) -> Fault {
     }
 }
 
+/// The same for what changes something, where some errors mean more than to a reader.
+pub(super) fn of_change(errno: Errno) -> Fault {
+    match errno {
+        Errno::PERM => Fault::NotPermitted,
+        Errno::EXIST => Fault::Exists,
+        Errno::NOTEMPTY => Fault::NotEmpty,
+        Errno::NOSPC => Fault::NoSpace,
+        Errno::DQUOT => Fault::Quota,
+        Errno::FBIG => Fault::FileTooLarge,
+        Errno::XDEV => Fault::CrossDevice,
+        Errno::BUSY => Fault::Busy,
+        Errno::MLINK => Fault::TooManyLinks,
+        Errno::TXTBSY => Fault::TextBusy,
+        Errno::LOOP => Fault::Loop,
+        other => of(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +62,23 @@ mod tests {
             (Errno::BADF, Fault::Io),
         ] {
             assert_eq!(of(errno), fault, "{errno}");
+        }
+        for (errno, fault) in [
+            (Errno::PERM, Fault::NotPermitted),
+            (Errno::ACCESS, Fault::Denied),
+            (Errno::EXIST, Fault::Exists),
+            (Errno::NOTEMPTY, Fault::NotEmpty),
+            (Errno::NOSPC, Fault::NoSpace),
+            (Errno::DQUOT, Fault::Quota),
+            (Errno::FBIG, Fault::FileTooLarge),
+            (Errno::XDEV, Fault::CrossDevice),
+            (Errno::BUSY, Fault::Busy),
+            (Errno::MLINK, Fault::TooManyLinks),
+            (Errno::TXTBSY, Fault::TextBusy),
+            (Errno::ROFS, Fault::ReadOnly),
+            (Errno::IO, Fault::Io),
+        ] {
+            assert_eq!(of_change(errno), fault, "{errno}");
         }
     }
 }

@@ -14,8 +14,9 @@
 
 use super::bucket::Bucket;
 use super::clock::Clock;
-use super::limits::{FAILURES_BURST, FAILURES_PER_SEC, SESSIONS_MAX, SHARES_MAX};
+use super::limits::{FAILURES_BURST, FAILURES_PER_SEC, HELD_OPENS_MAX, SESSIONS_MAX, SHARES_MAX};
 use super::resources::Resources;
+use super::rules::ShareRules;
 use super::seats::Seats;
 use super::service::{Service, ShareSnapshot, short};
 use super::session::Session;
@@ -85,20 +86,29 @@ impl Gate {
         }
     }
 
-    /// Serves `share` to holders of the tickets in `state`. The state directory, if it lies in the
+    /// Serves `share`, to be read, to holders of the tickets in `state`. The state directory, if it lies in the
     /// share, is hidden from mounts.
     ///
     /// # Errors
     /// [`GateError`].
-    pub fn add_share(
+    pub fn add_share(&self, share: Share, state: ShareState) -> Result<Arc<Service>, GateError> {
+        self.add_share_with(share, state, ShareRules::default())
+    }
+
+    /// The same, under `rules`.
+    ///
+    /// # Errors
+    /// [`GateError`].
+    pub fn add_share_with(
         &self,
         mut share: Share,
         state: ShareState,
+        rules: ShareRules,
     ) -> Result<Arc<Service>, GateError> {
         for dir in state.dirs() {
             share.hide(dir)?;
         }
-        let service = Arc::new(Service::new(share, state, self.resources.clone()));
+        let service = Arc::new(Service::new(share, state, rules, self.resources.clone()));
         let mut shares = self.shares.write();
         if shares.len() >= SHARES_MAX {
             return Err(GateError::TooManyShares);
@@ -156,6 +166,9 @@ impl Gate {
         if let Some(seat) = &seat {
             seat.keep(true);
         }
+        let clock = self.clock.clone();
+        let session = Session::begin(&service, ticket, hello.mount, clock, seat, place);
+        let access = session.access();
         let welcome = Welcome {
             version: version.number(),
             features: Features::SUPPORTED.common(hello.features),
@@ -165,12 +178,14 @@ impl Gate {
             limits: SessionLimits {
                 requests_max: SESSION_REQUESTS_MAX,
                 read_bytes_max: READ_BYTES_MAX,
+                opens_max: u32::try_from(HELD_OPENS_MAX).unwrap_or(u32::MAX),
             },
+            access,
+            resumed: session.resumed(),
+            maps_users: access.writes() && service.rules().map_users,
             root,
         };
         tracing::info!(share = %welcome.name, mount = %short(hello.mount), "mount admitted");
-        let clock = self.clock.clone();
-        let session = Session::begin(&service, ticket, hello.mount, clock, seat, place);
         Ok(Admission {
             welcome,
             session: Arc::new(session),

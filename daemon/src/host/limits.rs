@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 use wormhole_protocol::limits::{
-    LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+    LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, SESSION_REQUESTS_MAX, WRITE_BYTES_MAX,
+    XATTR_VALUE_BYTES_MAX,
 };
 
 /// Sessions at once, over all shares.
@@ -19,6 +20,13 @@ pub(super) const SESSION_DEMAND_MAX: usize = 16;
 pub(super) const SESSION_AHEAD_MAX: usize = 16;
 /// Listings of one session that run at once.
 pub(super) const SESSION_LISTINGS_MAX: usize = 8;
+/// Changes of names and attributes of one session that run at once.
+pub(super) const SESSION_CHANGES_MAX: usize = 24;
+/// Changes with bytes behind them of one session that are received or run at once: as many segments of a
+/// mebibyte as fill a fast long path.
+pub(super) const SESSION_WRITES_MAX: usize = 32;
+/// Syncs, allocations and copies of one session that run at once: they take long, and others must not wait.
+pub(super) const SESSION_SLOW_MAX: usize = 8;
 /// Disk operations at once, over all sessions: threads of the blocking pool.
 pub(super) const EXECUTING_MAX: usize = 256;
 
@@ -48,6 +56,12 @@ pub(super) const SESSION_EXTRA_BYTES: usize =
 /// What all sessions share beyond the reserves.
 pub(super) const HOST_SHARED_BYTES: usize =
     HOST_BYTES_MAX - SESSIONS_MAX * (RESERVE_DEMAND_BYTES + RESERVE_AHEAD_BYTES);
+/// Bytes of bodies set aside for each session: a segment of the size mounts send.
+pub(super) const RESERVE_WRITE_BYTES: usize = 1024 * 1024;
+/// Bytes of bodies one session may hold beyond that.
+pub(super) const SESSION_WRITE_EXTRA_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of bodies all sessions may hold beyond what is set aside.
+pub(super) const HOST_WRITE_SHARED_BYTES: usize = 64 * 1024 * 1024;
 /// Unused buffers kept for reuse.
 pub(super) const POOL_IDLE_BYTES: usize = 8 * 1024 * 1024;
 /// A session that holds buffers without taking any for this long loses the reply it stalls.
@@ -62,6 +76,37 @@ pub(super) const HOST_OPEN_FILES_MAX: usize = 8192;
 pub(super) const OPEN_FILE_IDLE: Duration = Duration::from_secs(600);
 /// How often idle descriptors are looked for.
 pub(super) const OPEN_FILE_SWEEP: Duration = Duration::from_secs(60);
+
+/// Files kept for readers after their last name went, for each share.
+pub(super) const DEPARTED_MAX: usize = 256;
+/// How long they are: a mount may believe in a name, and open it without asking, for ten seconds.
+pub(super) const DEPARTED_KEPT: Duration = Duration::from_secs(12);
+
+/// What one mount may hold open for writing, for locks, or after its name has gone.
+pub(super) const HELD_OPENS_MAX: usize = 4096;
+/// What all mounts may hold open so, if the process may have that many descriptors.
+pub(super) const HOST_HELD_OPENS_MAX: usize = 64 * 1024;
+/// Mounts of a share for which something is held: those that are there, and those lost in the last minute.
+pub(super) const HELD_MOUNTS_MAX: usize = 256;
+/// How long a lost mount's opens, locks and answers wait for its return.
+pub(super) const HELD_KEPT: Duration = Duration::from_secs(60);
+/// Changes of one mount that run, or whose answers it has not settled.
+pub(super) const ANSWERS_MAX: usize = 2 * SESSION_REQUESTS_MAX as usize;
+/// Most bytes copied within the host before it is asked whether to go on.
+pub(super) const COPY_STEP_BYTES: usize = 64 * 1024 * 1024;
+/// The same where the kernel cannot copy, and the bytes pass through a buffer of this size.
+pub(super) const COPY_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Owners of locks of one mount, each with a descriptor for every file it has locks on.
+pub(super) const LOCK_OWNERS_MAX: usize = 1024;
+/// Requests of one mount that wait for locks: few enough to leave streams for what ends the waiting.
+pub(super) const LOCK_WAITS_MAX: usize = 128;
+/// How long a request waits for a lock before the mount has to ask again.
+pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// First interval at which a lock that a program of the host has is tried again.
+pub(super) const LOCK_POLL_MIN: Duration = Duration::from_millis(10);
+/// Longest such interval; each is twice the last.
+pub(super) const LOCK_POLL_MAX: Duration = Duration::from_millis(250);
 
 /// Attempts to resolve a path while renames or mounts race with it (`EAGAIN` of openat2(2)).
 pub(super) const RESOLVE_TRIES: usize = 16;
@@ -95,6 +140,15 @@ const _: () = assert!(
     SESSION_SMALL_MAX + SESSION_DEMAND_MAX + SESSION_AHEAD_MAX + SESSION_LISTINGS_MAX == 64,
     "what one session runs at once"
 );
+const _: () = assert!(
+    SESSION_CHANGES_MAX + SESSION_WRITES_MAX + SESSION_SLOW_MAX == 64,
+    "what one session changes at once"
+);
+// The largest body can always be had once others have ended.
+const _: () = assert!(WRITE_BYTES_MAX <= SESSION_WRITE_EXTRA_BYTES);
+const _: () = assert!(SESSION_WRITE_EXTRA_BYTES <= HOST_WRITE_SHARED_BYTES);
+const _: () = assert!(COPY_BUFFER_BYTES <= RESERVE_WRITE_BYTES);
+const _: () = assert!(SESSIONS_MAX < HELD_MOUNTS_MAX);
 // Whoever holds nothing can always read a whole segment, and so make progress.
 const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);
 const _: () = assert!(RESERVE_AHEAD_BYTES >= SEGMENT_BYTES);
@@ -102,3 +156,5 @@ const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_FRAME_BYTES_MAX);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_DIGEST_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= XATTR_VALUE_BYTES_MAX);
 const _: () = assert!(HOST_SHARED_BYTES >= SESSION_EXTRA_BYTES);
+// A mount whose every stream waited for a lock could not give one up.
+const _: () = assert!(2 * LOCK_WAITS_MAX <= SESSION_REQUESTS_MAX as usize);

@@ -1,9 +1,11 @@
-//! The small requests: one node is looked at, nothing is opened, one header answers.
+//! The small requests: one node is looked at, one header answers.
 
 use super::budget::Purpose;
 use super::fault;
+use super::find::find;
 use super::meta;
 use super::resolve::Root;
+use super::seek;
 use super::session::{Class, Core};
 use crate::rpc::{Sink, SinkClosed};
 use rustix::fd::OwnedFd;
@@ -46,8 +48,11 @@ fn answer(core: &Core, request: &Request) -> Result<Reply, Fault> {
         Request::StatFs => Reply::StatFs(statfs(core)?),
         Request::GetXattr { node, name } => Reply::Xattr(xattr(core, node, name)?),
         Request::ListXattr { node } => Reply::XattrNames(xattr_names(core, node)?),
+        Request::Seek { node, offset, what } => {
+            Reply::Offset(seek::seek(core, node, *offset, *what)?)
+        }
         // Served elsewhere, and nothing else may fall through to here.
-        Request::List { .. } | Request::Read { .. } => return Err(Fault::Invalid),
+        _ => return Err(Fault::Invalid),
     })
 }
 
@@ -68,10 +73,7 @@ fn lookup(core: &Core, dir: &NodeRef, name: &Name) -> Result<Attr, Fault> {
 }
 
 fn getattr(core: &Core, node: &NodeRef) -> Result<Attr, Fault> {
-    let fd = core.service.share().root().node(&node.path)?;
-    let now = meta::now();
-    let stx = meta::stat_expected(&fd, node.expect)?;
-    core.resources().versions.attr(&stx, now)
+    find(core, node)?.attr(core)
 }
 
 fn readlink(core: &Core, node: &NodeRef) -> Result<LinkTarget, Fault> {
@@ -106,7 +108,7 @@ fn statfs(core: &Core) -> Result<StatFs, Fault> {
 
 fn xattr(core: &Core, node: &NodeRef, name: &XattrName) -> Result<Vec<u8>, Fault> {
     let (fd, kind) = node_and_kind(core, node)?;
-    if !keeps_user_xattrs(kind) {
+    if !keeps_user_xattrs(kind) && (kind == FileKind::Symlink || !name.is_acl()) {
         return Err(Fault::NoAttribute);
     }
     let mut value = vec![0; XATTR_VALUE_BYTES_MAX];
@@ -137,9 +139,8 @@ fn keeps_user_xattrs(kind: FileKind) -> bool {
     matches!(kind, FileKind::File | FileKind::Directory)
 }
 
-fn node_and_kind(core: &Core, node: &NodeRef) -> Result<(OwnedFd, FileKind), Fault> {
-    let fd = core.service.share().root().node(&node.path)?;
-    let stx = meta::stat_expected(&fd, node.expect)?;
-    let kind = meta::kind(&stx).ok_or(Fault::Unsupported)?;
-    Ok((fd, kind))
+fn node_and_kind(core: &Core, node: &NodeRef) -> Result<(Arc<OwnedFd>, FileKind), Fault> {
+    let found = find(core, node)?;
+    let kind = found.kind()?;
+    Ok((found.fd, kind))
 }

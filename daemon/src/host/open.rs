@@ -26,9 +26,19 @@ use wormhole_protocol::FileId;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     /// Its descriptor.
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Arc<OwnedFd>,
     /// Whether the kernel was told that it is read in order.
     pub(super) sequential: AtomicBool,
+}
+
+impl OpenFile {
+    /// A file read through `fd`.
+    pub(super) fn new(fd: Arc<OwnedFd>) -> Self {
+        Self {
+            fd,
+            sequential: AtomicBool::new(false),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,6 +98,12 @@ impl OpenFiles {
         }
     }
 
+    /// Closes a file whose last name has gone: nothing of it need be kept.
+    pub(super) fn forget(&self, id: FileId) {
+        let gone = self.files.lock().pop(&id);
+        drop(gone);
+    }
+
     /// Closes the older half: the process is out of descriptors.
     pub(super) fn shed(&self) {
         let mut files = self.files.lock();
@@ -129,10 +145,8 @@ mod tests {
     }
 
     fn some_file() -> Arc<OpenFile> {
-        Arc::new(OpenFile {
-            fd: std::fs::File::open("/dev/null").unwrap().into(),
-            sequential: AtomicBool::new(false),
-        })
+        let fd = std::fs::File::open("/dev/null").unwrap();
+        Arc::new(OpenFile::new(Arc::new(fd.into())))
     }
 
     #[test]

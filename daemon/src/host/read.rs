@@ -1,6 +1,6 @@
 //! Ranged reads: a file's bytes as they come off the disk.
 //!
-//! Life of a read: find the file (among those open, else by path), read a small first segment, answer
+//! Life of a read: find the file (among those open or held, else by path), read a small first segment, answer
 //! with the header and that, then alternate: while the transport takes one segment the next is being
 //! read. At most two segments of a read are in hand, all within the session's budget.
 //!
@@ -14,6 +14,7 @@
 use super::budget::Purpose;
 use super::counters::add;
 use super::fault;
+use super::find::find;
 use super::limits::{FIRST_SEGMENT_BYTES, FIRST_SEGMENT_TRIES, SEGMENT_BYTES};
 use super::meta::{self, Stamp};
 use super::open::OpenFile;
@@ -23,11 +24,13 @@ use crate::rpc::{Sink, SinkClosed};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
+use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use wormhole_protocol::{Attr, ByteRange, Fault, FileKind, NodeRef, ReadUrgency, Reply};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use wormhole_protocol::{Attr, ByteRange, Fault, FileId, NodeRef, ReadUrgency, Reply};
 
 /// The first segment, and what all others must belong to.
 struct First {
@@ -124,24 +127,32 @@ fn open(core: &Core, node: &NodeRef) -> Result<Arc<OpenFile>, Fault> {
     if let Some(file) = node.expect.and_then(|id| core.files.get(id)) {
         return Ok(file);
     }
-    let root = core.service.share().root();
-    let fd = root.node(&node.path)?;
-    let stx = meta::stat_expected(&fd, node.expect)?;
-    match meta::kind(&stx) {
-        Some(FileKind::File) => {}
-        Some(FileKind::Directory) => return Err(Fault::IsDirectory),
-        _ => return Err(Fault::WrongKind),
+    // What the mount holds open is read through just that, whatever has become of its name.
+    if let Some(open) = node.expect.and_then(|id| core.held.readable_of(id)) {
+        return Ok(Arc::new(OpenFile::new(open.fd.clone())));
     }
-    let id = meta::file_id(&stx);
+    let (id, path_fd) = match find(core, node) {
+        Ok(found) => {
+            found.is_file()?;
+            (found.id(), found.fd)
+        }
+        Err(fault) => departed(core, node).ok_or(fault)?,
+    };
     if let Some(file) = core.files.get(id) {
         return Ok(file);
     }
-    let file = Arc::new(OpenFile {
-        fd: root.reopen_file(&fd).map_err(fault::of)?,
-        sequential: AtomicBool::new(false),
-    });
+    let root = core.service.share().root();
+    let fd = root.reopen_file(&path_fd).map_err(fault::of)?;
+    let file = Arc::new(OpenFile::new(Arc::new(fd)));
     core.files.keep(id, &file);
     Ok(file)
+}
+
+/// A file that another mount has just taken the last name from.
+fn departed(core: &Core, node: &NodeRef) -> Option<(FileId, Arc<OwnedFd>)> {
+    let id = node.expect?;
+    let fd = core.service.departed().get(id, Instant::now())?;
+    Some((id, fd))
 }
 
 fn read_first(

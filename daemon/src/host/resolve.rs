@@ -16,8 +16,11 @@
 use super::fault;
 use super::limits::{HIDDEN_MAX, RESOLVE_TRIES};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, chmodat, linkat, open, openat, openat2,
+};
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::path::Path;
 use wormhole_protocol::{Fault, RelPath};
 
@@ -113,6 +116,14 @@ impl Root {
         })
     }
 
+    /// Whether something beneath the directory at `path` is hidden: if it moved, that would show.
+    pub(super) fn hides_beneath(&self, path: &RelPath) -> bool {
+        self.hidden.iter().any(|hidden| {
+            let rest = hidden.as_bytes().strip_prefix(path.as_bytes());
+            path.is_root() || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+        })
+    }
+
     fn hides(&self, path: &[u8]) -> bool {
         self.hidden.iter().any(|hidden| {
             path.strip_prefix(hidden.as_bytes())
@@ -120,14 +131,37 @@ impl Root {
         })
     }
 
+    /// The entry `name`, one component, of directory `dir`, as an `O_PATH` descriptor; a symlink itself.
+    pub(super) fn entry(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+        resolve(dir, name.to_bytes(), LOOK)
+    }
+
     /// Opens the regular file behind `node` for reading. The caller has checked that it is one:
     /// opening anything else could block or act.
     pub(super) fn reopen_file(&self, node: &OwnedFd) -> Result<OwnedFd, Errno> {
+        self.reopen_for(node, OFlags::RDONLY)
+    }
+
+    /// The same, for what `access` says.
+    pub(super) fn reopen_for(&self, node: &OwnedFd, access: OFlags) -> Result<OwnedFd, Errno> {
         let name = node.as_raw_fd().to_string();
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         without_atime(flags, |flags| {
             openat(&self.proc_fds, name.as_str(), flags, Mode::empty())
         })
+    }
+
+    /// Sets the mode of `node` itself, which is no symlink.
+    pub(super) fn set_mode(&self, node: &OwnedFd, mode: Mode) -> Result<(), Errno> {
+        let name = node.as_raw_fd().to_string();
+        chmodat(&self.proc_fds, name.as_str(), mode, AtFlags::empty())
+    }
+
+    /// Gives `node` itself, which is no symlink, the name `name` in `dir`.
+    pub(super) fn link(&self, node: &OwnedFd, dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+        let from = node.as_raw_fd().to_string();
+        let flags = AtFlags::SYMLINK_FOLLOW;
+        linkat(&self.proc_fds, from.as_str(), dir, name, flags)
     }
 
     /// Opens the directory behind `node` for listing.

@@ -1,14 +1,17 @@
 //! One share being served: what its sessions have in common, and who they are.
 
 use super::counters::{Counters, CountersSnapshot, add, get};
+use super::departed::Departed;
 use super::fault;
+use super::holdings::Holdings;
 use super::meta;
 use super::resources::Resources;
+use super::rules::{AccessWord, ShareRules};
 use super::session::Core;
 use super::share::Share;
 use super::state::ShareState;
 use super::tickets::TicketSnapshot;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -17,13 +20,18 @@ use wormhole_protocol::{Attr, Fault, MountId, ShareId};
 
 /// A share being served.
 ///
-/// Lock: `sessions`, leaf.
+/// Locks: `renames`, before all others; `sessions`, leaf.
 pub struct Service {
     share: Share,
     state: ShareState,
+    rules: ShareRules,
     resources: Arc<Resources>,
     counters: Arc<Counters>,
+    departed: Departed,
+    /// Held from the look at what a rename replaces to its end, so that just that is replaced.
+    renames: Mutex<()>,
     sessions: Mutex<Sessions>,
+    holdings: Arc<Holdings>,
 }
 
 #[derive(Default)]
@@ -41,6 +49,8 @@ pub struct ShareSnapshot {
     pub name: String,
     /// Its path, control characters escaped.
     pub path: String,
+    /// What its mounts may do at the most.
+    pub access: AccessWord,
     /// Who is there.
     pub sessions: Vec<SessionSnapshot>,
     /// Its tickets, without their secrets.
@@ -56,24 +66,41 @@ pub struct SessionSnapshot {
     pub mount: String,
     /// When it was admitted, seconds since 1970.
     pub since: u64,
+    /// What it may do.
+    pub access: AccessWord,
     /// Requests begun.
     pub requests: u64,
     /// Payload bytes handed to the transport.
     pub bytes: u64,
+    /// Bytes behind its changes.
+    pub received: u64,
+    /// Whether it may change anything.
+    pub writes: bool,
     /// Bytes of buffers it holds.
     pub buffer_bytes: usize,
     /// Files kept open for it.
     pub open_files: usize,
+    /// Files its mount holds open.
+    pub held_opens: usize,
 }
 
 impl Service {
-    pub(super) fn new(share: Share, state: ShareState, resources: Arc<Resources>) -> Self {
+    pub(super) fn new(
+        share: Share,
+        state: ShareState,
+        rules: ShareRules,
+        resources: Arc<Resources>,
+    ) -> Self {
         Self {
             share,
             state,
+            rules,
             resources,
             counters: Arc::default(),
+            departed: Departed::default(),
+            renames: Mutex::default(),
             sessions: Mutex::default(),
+            holdings: Arc::default(),
         }
     }
 
@@ -92,8 +119,28 @@ impl Service {
         self.state.id()
     }
 
+    /// What its mounts may do at the most.
+    pub fn rules(&self) -> ShareRules {
+        self.rules
+    }
+
     pub(super) fn resources(&self) -> &Resources {
         &self.resources
+    }
+
+    /// What its mounts hold.
+    pub(super) fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
+    }
+
+    /// One rename at a time.
+    pub(super) fn renaming(&self) -> MutexGuard<'_, ()> {
+        self.renames.lock()
+    }
+
+    /// Files that lost their names lately.
+    pub(super) fn departed(&self) -> &Departed {
+        &self.departed
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {
@@ -133,6 +180,7 @@ impl Service {
             id: self.id().to_string(),
             name: self.share.name().to_string(),
             path: path.escape_ascii().to_string(),
+            access: self.rules.access.into(),
             sessions,
             tickets: self.state.tickets(now),
             counters: self.counters.snapshot(),
@@ -144,10 +192,14 @@ fn session(core: &Core) -> SessionSnapshot {
     SessionSnapshot {
         mount: short(core.mount),
         since: core.since,
+        access: core.access.into(),
         requests: get(&core.requests),
         bytes: get(&core.bytes),
+        received: get(&core.received),
+        writes: core.access.writes(),
         buffer_bytes: core.budget.held_bytes(),
         open_files: core.files.len(),
+        held_opens: core.held.len(),
     }
 }
 

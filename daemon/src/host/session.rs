@@ -1,6 +1,6 @@
 //! One admitted mount: its bounds, and the way of each of its requests.
 //!
-//! A request waits for a slot of its class (small, demand, ahead, listing), then runs its disk work in
+//! A request waits for a slot of its class (small, demand, ahead, listing; change, write, slow), then runs its disk work in
 //! pieces on the blocking pool. A host-wide permit is held only while a piece touches the disk, never
 //! while the answer waits for the mount to read; what waits holds only what belongs to its session.
 //!
@@ -12,19 +12,23 @@
 //! [`Fault::Denied`].
 
 use super::budget::{Grant, Purpose, SessionBudget};
+use super::change::{self, Asked};
 use super::clock::Clock;
 use super::counters::{add, get};
+use super::held::Held;
+use super::holdings::Tenure;
 use super::limits::{
-    BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_DEMAND_MAX, SESSION_LISTINGS_MAX,
-    SESSION_SMALL_MAX, STALL,
+    BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_CHANGES_MAX, SESSION_DEMAND_MAX,
+    SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_WRITES_MAX, STALL,
 };
 use super::open::OpenFiles;
 use super::resources::Resources;
+use super::rules::access_for;
 use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
-use super::{list, node, read};
-use crate::rpc::{Serve, Sink, SinkClosed, priority};
+use super::{list, locks, node, read};
+use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -32,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wormhole_protocol::{Fault, MountId, ReadUrgency, Reply, Request};
+use wormhole_protocol::{Access, Fault, MountId, ReadUrgency, Reply, Request};
 
 const OPEN: &str = "slots are never closed";
 
@@ -43,6 +47,9 @@ pub(super) enum Class {
     Demand,
     Ahead,
     Listing,
+    Change,
+    Write,
+    Slow,
 }
 
 /// A slot, held by a request and by what it still has on the disk.
@@ -54,6 +61,10 @@ pub(super) struct Core {
     pub(super) service: Arc<Service>,
     /// Files kept open.
     pub(super) files: OpenFiles,
+    /// What its mount holds, beyond this session.
+    pub(super) held: Arc<Held>,
+    /// What it may do.
+    pub(super) access: Access,
     /// Memory.
     pub(super) budget: Arc<SessionBudget>,
     /// Which mount.
@@ -64,7 +75,9 @@ pub(super) struct Core {
     pub(super) requests: AtomicU64,
     /// Payload handed to the transport.
     pub(super) bytes: AtomicU64,
-    slots: [Arc<Semaphore>; 4],
+    /// Bytes behind its changes.
+    pub(super) received: AtomicU64,
+    slots: [Arc<Semaphore>; 7],
     /// Pieces of answers taken by the transport.
     taken: AtomicU64,
     ticket: Arc<Ticket>,
@@ -76,6 +89,7 @@ impl Core {
         service: Arc<Service>,
         ticket: Arc<Ticket>,
         mount: MountId,
+        held: Arc<Held>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let resources = service.resources();
@@ -84,14 +98,22 @@ impl Core {
             SESSION_DEMAND_MAX,
             SESSION_AHEAD_MAX,
             SESSION_LISTINGS_MAX,
+            SESSION_CHANGES_MAX,
+            SESSION_WRITES_MAX,
+            SESSION_SLOW_MAX,
         ];
+        let shared = resources.shared_bytes.clone();
+        let write_shared = resources.shared_write_bytes.clone();
         Self {
             files: OpenFiles::new(resources),
-            budget: Arc::new(SessionBudget::new(resources.shared_bytes.clone())),
+            held,
+            access: access_for(&ticket, service.rules()),
+            budget: Arc::new(SessionBudget::new(shared, write_shared)),
             mount,
             since: clock.unix_secs(),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             slots: slots.map(|n| Arc::new(Semaphore::new(n))),
             taken: AtomicU64::new(0),
             ticket,
@@ -112,6 +134,9 @@ impl Core {
             Class::Demand => &self.slots[1],
             Class::Ahead => &self.slots[2],
             Class::Listing => &self.slots[3],
+            Class::Change => &self.slots[4],
+            Class::Write => &self.slots[5],
+            Class::Slow => &self.slots[6],
         };
         Arc::new(slots.clone().acquire_owned().await.expect(OPEN))
     }
@@ -249,10 +274,31 @@ impl Core {
     }
 }
 
-/// An admitted session. Dropping it ends it; its seat is then kept for a while, unless
-/// [`Serve::goodbye`] was called.
+/// Whether a request is one that only those who may change something can make.
+fn changes(request: &Request) -> bool {
+    match request {
+        Request::Change { .. }
+        | Request::Lock { .. }
+        | Request::Unlock { .. }
+        | Request::UnlockAll { .. }
+        | Request::TestLock { .. } => true,
+        Request::Lookup { .. }
+        | Request::Getattr { .. }
+        | Request::Readlink { .. }
+        | Request::List { .. }
+        | Request::Read { .. }
+        | Request::StatFs
+        | Request::GetXattr { .. }
+        | Request::ListXattr { .. }
+        | Request::Seek { .. } => false,
+    }
+}
+
+/// An admitted session. Dropping it ends it; its seat and what its mount holds are then kept for a while,
+/// unless [`Serve::goodbye`] was called.
 pub(super) struct Session {
     core: Arc<Core>,
+    tenure: Tenure,
     seat: Option<Seat>,
     sweeper: tokio::task::JoinHandle<()>,
     _registered: Registered,
@@ -269,13 +315,19 @@ impl Session {
         seat: Option<Seat>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let core = Arc::new(Core::new(service.clone(), ticket, mount, clock));
+        let resources = service.resources();
+        let tenure = service.holdings().enter(ticket.id, mount, resources);
+        let held = tenure.held.clone();
+        let core = Arc::new(Core::new(service.clone(), ticket, mount, held, clock));
         let weak = Arc::downgrade(&core);
         let sweeper = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(OPEN_FILE_SWEEP).await;
                 match weak.upgrade() {
-                    Some(core) => core.files.close_idle(Instant::now()),
+                    Some(core) => {
+                        core.files.close_idle(Instant::now());
+                        core.service.departed().sweep(Instant::now());
+                    }
                     None => return,
                 }
             }
@@ -283,18 +335,45 @@ impl Session {
         Self {
             _registered: service.register(&core),
             core,
+            tenure,
             seat,
             sweeper,
             _place: place,
         }
     }
 
-    async fn answer(&self, request: Request, sink: &mut dyn Sink) -> Result<(), SinkClosed> {
+    /// Whether the mount found again what it held.
+    pub(super) fn resumed(&self) -> bool {
+        self.tenure.resumed
+    }
+
+    /// What it may do.
+    pub(super) fn access(&self) -> Access {
+        self.core.access
+    }
+
+    async fn answer(
+        &self,
+        request: Request,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Result<(), SinkClosed> {
         let core = &self.core;
         add(&core.requests, 1);
         let _in_flight = core.service.counters().begin(&request);
         if let Some(fault) = core.barred() {
-            return core.reply(sink, Reply::Fault(fault)).await;
+            // A change that was done is not answered as if it had not been.
+            let known = match (&request, fault) {
+                (Request::Change { seq, settled, .. }, Fault::Closing) => {
+                    change::known(core, *seq, *settled).await
+                }
+                _ => None,
+            };
+            let reply = known.unwrap_or(Reply::Fault(fault));
+            return core.reply(sink, reply).await;
+        }
+        if !core.access.writes() && changes(&request) {
+            return core.reply(sink, Reply::Fault(Fault::ReadOnly)).await;
         }
         match request {
             Request::Read {
@@ -312,6 +391,27 @@ impl Session {
                 sink.prioritize(priority::LISTING);
                 list::serve(core, dir, known, sink).await
             }
+            Request::Change {
+                seq,
+                settled,
+                caller,
+                change,
+            } => {
+                let asked = Asked {
+                    seq,
+                    settled,
+                    caller,
+                    change,
+                };
+                change::serve(core, asked, source, sink).await
+            }
+            request @ (Request::Lock { .. }
+            | Request::Unlock { .. }
+            | Request::UnlockAll { .. }
+            | Request::TestLock { .. }) => {
+                sink.prioritize(priority::META);
+                locks::serve(core, request, sink).await
+            }
             request => {
                 sink.prioritize(priority::META);
                 node::serve(core, request, sink).await
@@ -323,6 +423,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.sweeper.abort();
+        // Who may not come back need not be waited for.
+        if !self.core.ticket.good_at(self.core.clock.unix_secs()) {
+            self.tenure.keep(false);
+        }
     }
 }
 
@@ -330,14 +434,16 @@ impl Serve for Session {
     fn serve<'a>(
         &'a self,
         request: Request,
+        source: &'a mut dyn Source,
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<(), SinkClosed>> {
-        self.answer(request, sink).boxed()
+        self.answer(request, source, sink).boxed()
     }
 
     fn goodbye(&self) {
         if let Some(seat) = &self.seat {
             seat.keep(false);
         }
+        self.tenure.keep(false);
     }
 }

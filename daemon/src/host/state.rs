@@ -16,7 +16,7 @@ mod file;
 
 use super::share::Share;
 use super::tickets::{Book, Ticket, TicketLimits, TicketSnapshot, hex, unhex};
-use file::{FORMAT, Stored, io_error, load, lock, save, shown};
+use file::{Stored, format_for, io_error, load, lock, save, shown};
 use parking_lot::Mutex;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -183,14 +183,14 @@ impl ShareState {
         })
     }
 
-    /// The secret of a ticket that allows `limits`: without limits the share's default ticket, the
-    /// same each time until it is revoked; else a new one. `now` is in seconds since 1970.
+    /// The secret of a ticket that allows `limits`: without limits the share's default ticket for that
+    /// access, the same each time until it is revoked; else a new one. `now` is in seconds since 1970.
     ///
     /// # Errors
     /// [`StateError`]; then nothing was issued.
     pub fn issue(&self, limits: TicketLimits, now: u64) -> Result<Secret, StateError> {
         if limits.is_unlimited()
-            && let Some(ticket) = self.record.lock().book.default_ticket()
+            && let Some(ticket) = self.record.lock().book.default_ticket(limits.access)
         {
             return Ok(ticket.secret.clone());
         }
@@ -241,13 +241,14 @@ impl ShareState {
     ) -> Result<(), StateError> {
         let mut record = self.record.lock();
         let new = changed(&record)?;
+        let tickets = new.book.records();
         let stored = Stored {
-            format: FORMAT,
+            format: format_for(&tickets),
             share: self.id.to_string(),
             path: self.share_path.clone(),
             name: self.share_name.clone(),
             port: new.port,
-            tickets: new.book.records(),
+            tickets,
         };
         save(&self.file, &stored).map_err(|e| io_error(&self.file, e))?;
         *record = new;
@@ -264,7 +265,7 @@ fn random<const N: usize>() -> Result<[u8; N], StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wormhole_protocol::Name;
+    use wormhole_protocol::{Access, Name};
 
     struct Place {
         dir: tempfile::TempDir,
@@ -309,6 +310,7 @@ mod tests {
         let limits = TicketLimits {
             expires: Some(99),
             max_mounts: Some(2),
+            access: Access::ReadWrite,
         };
         let limited = first.issue(limits, 12).unwrap();
         assert_ne!(limited, first.issue(limits, 12).unwrap());
@@ -326,6 +328,33 @@ mod tests {
         assert!(third.find(ticket.id()).is_none() && third.find(limited.id()).is_none());
         assert_ne!(third.issue(free, 30).unwrap(), ticket);
         assert_eq!((third.id(), third.port()), (id, Some(4433)));
+    }
+
+    #[test]
+    fn either_access_has_its_lasting_ticket_and_earlier_versions_are_told() {
+        let place = Place::new();
+        let read = TicketLimits::default();
+        let write = TicketLimits {
+            access: Access::ReadWrite,
+            ..read
+        };
+        let first = place.open().unwrap();
+        let to_read = first.issue(read, 1).unwrap();
+        let text = fs::read_to_string(place.file()).unwrap();
+        assert!(text.contains("\"format\": 1"), "as it ever was: {text}");
+        let to_write = first.issue(write, 2).unwrap();
+        assert_ne!(to_read, to_write);
+        let text = fs::read_to_string(place.file()).unwrap();
+        assert!(text.contains("\"format\": 2"), "{text}");
+        drop(first);
+        let second = place.open().unwrap();
+        assert_eq!(second.issue(read, 3).unwrap(), to_read);
+        assert_eq!(second.issue(write, 3).unwrap(), to_write);
+        let access = |secret: &Secret| second.find(secret.id()).unwrap().access();
+        assert_eq!(access(&to_read), Access::Read);
+        assert_eq!(access(&to_write), Access::ReadWrite);
+        second.revoke_all().unwrap();
+        assert!(second.find(to_write.id()).is_none(), "both kinds end");
     }
 
     #[test]
@@ -365,7 +394,7 @@ mod tests {
         let place = Place::new();
         drop(place.open().unwrap());
         let good = fs::read_to_string(place.file()).unwrap();
-        let later = good.replace("\"format\": 1", "\"format\": 2, \"new\": []");
+        let later = good.replace("\"format\": 1", "\"format\": 3, \"new\": []");
         let too_long = format!("{good}{}", " ".repeat(2 << 20));
         let cases = [
             "",
@@ -388,7 +417,7 @@ mod tests {
         let refusal = place.open().unwrap_err();
         assert!(matches!(
             refusal,
-            StateError::UnknownFormat { format: 2, .. }
+            StateError::UnknownFormat { format: 3, .. }
         ));
         fs::write(place.file(), good).unwrap();
         place.open().unwrap();

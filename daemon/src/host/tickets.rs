@@ -3,16 +3,18 @@
 //! A [`Book`] is plain data; `state` keeps it on disk. Issued tickets are shared with the sessions they
 //! let in, so that revoking one ends what it allowed.
 //!
-//! Each share has at most one *default* ticket, without limits: the one `wormhole host` prints again
-//! after a restart, so that mounts which are there go on. Expired tickets are remembered for a while:
-//! their holders are told "expired" rather than "unknown".
+//! A ticket is to look, or to look and change; what its holder may do in the end is up to the share's
+//! rules as well. Each share has at most one *default* ticket of either kind, without limits: the one
+//! `wormhole host` prints again after a restart, so that mounts which are there go on. Expired tickets
+//! are remembered for a while: their holders are told "expired" rather than "unknown".
 
 use super::limits::{EXPIRED_KEPT_SECS, TICKETS_MAX};
+use super::rules::AccessWord;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wormhole_protocol::limits::TICKET_SECRET_BYTES;
-use wormhole_protocol::{Secret, TicketId};
+use wormhole_protocol::{Access, Secret, TicketId};
 
 /// What a ticket allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,12 +23,15 @@ pub struct TicketLimits {
     pub expires: Option<u64>,
     /// How many mounts at once; any number if `None`.
     pub max_mounts: Option<u32>,
+    /// What its holders may do, as far as the share's rules allow it.
+    pub access: Access,
 }
 
 impl TicketLimits {
-    /// Whether it allows everything.
+    /// Whether it lets any number of mounts in, for ever. Access is no limit in this sense: there is a
+    /// lasting ticket of either kind.
     pub fn is_unlimited(&self) -> bool {
-        *self == Self::default()
+        self.expires.is_none() && self.max_mounts.is_none()
     }
 }
 
@@ -45,6 +50,11 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
+    /// What its holders may do at the most.
+    pub(super) fn access(&self) -> Access {
+        self.limits.access
+    }
+
     /// Whether it lets anyone in at `now`.
     pub(super) fn good_at(&self, now: u64) -> bool {
         !self.revoked.load(Ordering::Relaxed) && !self.expired_at(now)
@@ -69,7 +79,9 @@ pub struct TicketSnapshot {
     pub expired: bool,
     /// How many mounts it allows at once.
     pub max_mounts: Option<u32>,
-    /// Whether it is the share's default ticket.
+    /// What its holders may do at the most.
+    pub access: AccessWord,
+    /// Whether it is the share's default ticket of its kind.
     pub default: bool,
 }
 
@@ -83,8 +95,18 @@ pub(super) struct TicketRecord {
     expires: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_mounts: Option<u32>,
+    /// Missing where it was written before there were others: read-only.
+    #[serde(default, skip_serializing_if = "AccessWord::is_read_only")]
+    access: AccessWord,
     #[serde(default)]
     default: bool,
+}
+
+impl TicketRecord {
+    /// Whether it is more than a version that only reads would understand.
+    pub(super) fn writes(&self) -> bool {
+        !self.access.is_read_only()
+    }
 }
 
 /// All tickets of a share are taken by ones that still hold.
@@ -99,12 +121,13 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// The default ticket, if there is one.
-    pub(super) fn default_ticket(&self) -> Option<&Arc<Ticket>> {
-        self.tickets.iter().find(|t| t.default)
+    /// The default ticket for `access`, if there is one.
+    pub(super) fn default_ticket(&self, access: Access) -> Option<&Arc<Ticket>> {
+        let mut tickets = self.tickets.iter();
+        tickets.find(|t| t.default && t.access() == access)
     }
 
-    /// A new ticket with `secret`; the default one if it has no limits.
+    /// A new ticket with `secret`; the default one of its kind if it has no limits.
     pub(super) fn issue(
         &mut self,
         secret: Secret,
@@ -118,7 +141,7 @@ impl Book {
                 .min_by_key(|i| self.tickets[*i].limits.expires);
             self.tickets.remove(oldest_expired.ok_or(Full)?);
         }
-        let default = limits.is_unlimited() && self.default_ticket().is_none();
+        let default = limits.is_unlimited() && self.default_ticket(limits.access).is_none();
         let ticket = Arc::new(Ticket {
             id: secret.id(),
             secret,
@@ -156,6 +179,7 @@ impl Book {
             expires: ticket.limits.expires,
             expired: ticket.expired_at(now),
             max_mounts: ticket.limits.max_mounts,
+            access: ticket.access().into(),
             default: ticket.default,
         };
         self.tickets.iter().map(shown).collect()
@@ -168,6 +192,7 @@ impl Book {
             created: ticket.created,
             expires: ticket.limits.expires,
             max_mounts: ticket.limits.max_mounts,
+            access: ticket.access().into(),
             default: ticket.default,
         };
         self.tickets.iter().map(record).collect()
@@ -186,6 +211,7 @@ impl Book {
                 limits: TicketLimits {
                     expires: record.expires,
                     max_mounts: record.max_mounts,
+                    access: record.access.into(),
                 },
                 created: record.created,
                 default: record.default,
@@ -240,7 +266,14 @@ mod tests {
     fn until(expires: u64) -> TicketLimits {
         TicketLimits {
             expires: Some(expires),
-            max_mounts: None,
+            ..TicketLimits::default()
+        }
+    }
+
+    fn writing() -> TicketLimits {
+        TicketLimits {
+            access: Access::ReadWrite,
+            ..TicketLimits::default()
         }
     }
 
@@ -277,12 +310,28 @@ mod tests {
     }
 
     #[test]
-    fn one_default_ticket() {
+    fn one_default_ticket_for_each_access() {
         let mut book = Book::default();
         let free = TicketLimits::default();
         assert!(book.issue(secret(1), free, 0).unwrap().default);
         assert!(!book.issue(secret(2), free, 0).unwrap().default);
-        assert_eq!(book.default_ticket().unwrap().secret, secret(1));
+        assert!(book.issue(secret(3), writing(), 0).unwrap().default);
+        assert!(!book.issue(secret(4), writing(), 0).unwrap().default);
+        let default = |access| book.default_ticket(access).unwrap().secret.clone();
+        assert_eq!(default(Access::Read), secret(1));
+        assert_eq!(default(Access::ReadWrite), secret(3));
+    }
+
+    #[test]
+    fn a_record_without_access_is_of_a_ticket_to_look() {
+        let text = format!(r#"{{"secret":"{}","created":1}}"#, "ab".repeat(16));
+        let record: TicketRecord = serde_json::from_str(&text).unwrap();
+        let book = Book::from_records(&[record]).unwrap();
+        assert_eq!(book.tickets[0].access(), Access::Read);
+        let kept = serde_json::to_string(&book.records()).unwrap();
+        assert!(!kept.contains("access"), "earlier versions read it: {kept}");
+        let wrong = text.replace("}", r#","access":"all"}"#);
+        assert!(serde_json::from_str::<TicketRecord>(&wrong).is_err());
     }
 
     #[test]
@@ -290,8 +339,10 @@ mod tests {
         let mut book = Book::default();
         book.issue(secret(1), TicketLimits::default(), 3).unwrap();
         book.issue(secret(2), until(9), 4).unwrap();
+        book.issue(secret(3), writing(), 4).unwrap();
         let records = book.records();
         let back = Book::from_records(&records).unwrap();
+        assert_eq!(back.tickets[2].access(), Access::ReadWrite);
         assert_eq!(back.snapshot(5), book.snapshot(5));
         for broken in [
             "",

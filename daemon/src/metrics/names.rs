@@ -77,6 +77,13 @@ metrics! {
     MOUNT_DISK_READ_BYTES = Counter "wormhole_mount_disk_read_bytes_total" [] "Bytes of files taken from the disk cache.";
     MOUNT_READAHEAD_BYTES = Counter "wormhole_mount_readahead_bytes_total" [] "Bytes of files asked of the host ahead of need.";
     MOUNT_PENDING_BYTES = Gauge "wormhole_mount_pending_bytes" [] "Bytes of files under way.";
+    MOUNT_WRITTEN_BYTES = Counter "wormhole_mount_written_bytes_total" [] "Bytes of files that programs wrote.";
+    MOUNT_DIRTY_BYTES = Gauge "wormhole_mount_dirty_bytes" [] "Bytes that were written and the host has not answered for yet.";
+    MOUNT_WRITE_WAITS = Counter "wormhole_mount_write_waits_total" [] "Times a program waited for room before it could write.";
+    MOUNT_FAILED_WRITES = Counter "wormhole_mount_failed_writes_total" [] "Pieces of what was written that could not be brought to the host.";
+    MOUNT_CHANGES = Counter "wormhole_mount_changes_total" [] "Changes asked of the host.";
+    MOUNT_LOCK_REQUESTS = Counter "wormhole_mount_lock_requests_total" [] "Requests for locks.";
+    MOUNT_HOST_OPENS = Gauge "wormhole_mount_host_opens" [] "Files the host keeps open for this mount.";
     MOUNT_CANCELLED = Counter "wormhole_mount_cancelled_total" [] "Fetches broken off because the reader went elsewhere.";
     MOUNT_DIRECT = Counter "wormhole_mount_direct_reads_total" [] "Reads answered past the caches because the file kept changing.";
     MOUNT_KILLED = Counter "wormhole_mount_killed_total" [] "Requests of the kernel given up because their caller was killed.";

@@ -16,9 +16,11 @@
 mod evidence;
 mod listings;
 mod names;
+mod own;
 mod renewal;
 
 use super::error::FsError;
+use super::heard::Heard;
 use super::inodes::Node;
 use super::listing::Listing;
 use super::stats::{RemoteStats, add};
@@ -27,13 +29,14 @@ use evidence::Evidence;
 use listings::Listings;
 use names::Names;
 pub use names::Told;
+use own::Own;
 use parking_lot::Mutex;
 use renewal::UnderWay;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::Instant;
-use wormhole_protocol::{Attr, Fault, Name, Reply, Request};
+use wormhole_protocol::{Attr, Fault, FileId, Name, Reply, Request};
 
 /// What a mount believes of its host's names.
 pub struct Beliefs {
@@ -43,6 +46,7 @@ pub struct Beliefs {
     names: Names,
     listings: Listings,
     evidence: Evidence,
+    own: Own,
     under_way: Mutex<UnderWay>,
 }
 
@@ -56,6 +60,7 @@ impl Beliefs {
             names: Names::default(),
             listings: Listings::default(),
             evidence: Evidence::default(),
+            own: Own::default(),
             under_way: Mutex::default(),
         })
     }
@@ -122,13 +127,15 @@ impl Beliefs {
             dir: dir.reference()?,
             known: None,
         };
+        let asked = Instant::now();
         let answer = self.ask(request, |stats| &stats.list).await;
         let answer = answer.map_err(gone_is_stale)?;
         let Reply::Listing(attr) = &answer.reply else {
             return Err(FsError::Io);
         };
-        dir.learn(attr, Instant::now());
-        let listing = Listing::start(answer);
+        dir.learn(attr, Heard::since(asked));
+        let listing = Listing::start(answer, asked);
+        self.amend(dir, &listing);
         self.listings.put(dir, listing.clone(), self.ttl);
         Ok(listing)
     }
@@ -151,6 +158,7 @@ impl Beliefs {
             dir: dir.reference()?,
             name: name.clone(),
         };
+        let asked = Instant::now();
         let attr = match self.ask(request, |stats| &stats.lookup).await {
             Ok(Answer {
                 reply: Reply::Attr(attr),
@@ -160,10 +168,7 @@ impl Beliefs {
             Err(FsError::Fault(Fault::NotFound)) => None,
             Err(error) => return Err(error),
         };
-        let told = Told {
-            attr,
-            at: Instant::now(),
-        };
+        let told = Told::new(attr, Heard::since(asked));
         if !self.ttl.is_zero() {
             self.names.put(dir.id, name, told);
         }
@@ -174,6 +179,7 @@ impl Beliefs {
         let request = Request::Getattr {
             node: node.reference()?,
         };
+        let asked = Instant::now();
         let answer = self.ask(request, |stats| &stats.getattr).await;
         let answer = answer.map_err(gone_is_stale).inspect_err(|error| {
             if *error == FsError::Stale {
@@ -182,10 +188,60 @@ impl Beliefs {
         })?;
         match answer.reply {
             Reply::Attr(attr) if attr.id == node.id => {
-                node.learn(&attr, Instant::now());
-                Ok(attr)
+                node.learn(&attr, Heard::since(asked));
+                // Not `attr`: a change of ours may have been answered meanwhile.
+                Ok(node.attr())
             }
             _ => Err(FsError::Io),
+        }
+    }
+
+    /// Takes note that a change of ours has given `name` to a node, or taken it from one, and of the
+    /// directory's attributes after it.
+    pub fn renamed(
+        &self,
+        dir: &Arc<Node>,
+        name: &Name,
+        attr: Option<Attr>,
+        dir_attr: Option<&Attr>,
+    ) {
+        let now = Instant::now();
+        match dir_attr {
+            Some(dir_attr) => dir.learn_change(dir_attr, now),
+            None => dir.doubt(now),
+        }
+        self.own.name(dir.id, name, attr, now);
+        if let Some(attr) = &attr {
+            self.own.attr(attr, now);
+        }
+        self.names.put(dir.id, name, Told::new(attr, now));
+        if let Some(listing) = self.listings.get(dir) {
+            listing.set(name, attr, now);
+        }
+    }
+
+    /// Takes note that a change of ours, asked for at `asked`, has made this directory: there is nothing in it,
+    /// and whoever fills it need not ask for each name whether there is.
+    pub fn made_dir(&self, dir: &Node, asked: Instant) {
+        let listing = Listing::empty(asked);
+        // The kernel cannot know it yet, so nothing of ours is in it.
+        self.listings.put(dir, listing, self.ttl);
+    }
+
+    /// Takes note of attributes that came with an answer to a change of ours.
+    pub fn changed(&self, attr: &Attr) {
+        self.own.attr(attr, Instant::now());
+    }
+
+    /// The attributes of a node as this mount left them, if the others were asked for before.
+    pub fn own_attr(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
+        self.own.attr_since(id, asked)
+    }
+
+    /// Gives a listing what was changed here since it was asked for.
+    fn amend(&self, dir: &Node, listing: &Listing) {
+        for (name, attr, at) in self.own.names_since(dir.id, listing.asked()) {
+            listing.set(&name, attr, at);
         }
     }
 
@@ -222,7 +278,7 @@ impl Beliefs {
         };
         match self.believed(&dir, &name, now) {
             Some(told) if told.at > node.told() => match told.attr {
-                Some(attr) if attr.id == node.id => node.learn(&attr, told.at),
+                Some(attr) if attr.id == node.id => node.learn(&attr, told.heard()),
                 // Something else is there now, or nothing: only the host knows more.
                 _ => node.doubt(now),
             },
@@ -234,7 +290,7 @@ impl Beliefs {
     }
 
     /// A node is not where it was: what said so is believed no longer.
-    fn disbelieve(&self, node: &Arc<Node>) {
+    pub fn disbelieve(&self, node: &Arc<Node>) {
         let now = Instant::now();
         node.doubt(now);
         let Some((dir, name)) = node.place() else {

@@ -26,6 +26,9 @@ pub enum FsError {
     /// A path that grew too long or too deep.
     #[error("path too long")]
     NameTooLong,
+    /// As many files are open as may be.
+    #[error("too many open files")]
+    TooManyOpen,
     /// A value larger than the caller's buffer.
     #[error("does not fit the buffer")]
     Range,
@@ -39,7 +42,7 @@ impl From<CallError> for FsError {
         match error {
             CallError::Fault(Fault::Stale) => Self::Stale,
             CallError::Fault(fault) => Self::Fault(fault),
-            CallError::Link | CallError::Violation => Self::Io,
+            CallError::Link | CallError::Violation | CallError::Restarted => Self::Io,
             CallError::TimedOut => Self::TimedOut,
         }
     }

@@ -14,6 +14,7 @@ mod flight;
 pub use flight::Cancel;
 
 use super::error::FsError;
+use super::heard::Heard;
 use super::inodes::Node;
 use super::stats::{ReadStats, RemoteStats, add, sub};
 use crate::rpc::{Answer, CallError, Remote};
@@ -325,6 +326,7 @@ impl Fetcher {
             ReadUrgency::Demand => add(&self.remote_stats.read, 1),
             ReadUrgency::Ahead => add(&self.remote_stats.read_ahead, 1),
         }
+        let asked = Instant::now();
         let answer = self
             .remote
             .call(Request::Read {
@@ -342,7 +344,7 @@ impl Fetcher {
         if attr.id != node.id || len != expected {
             return Err(FsError::Io);
         }
-        node.learn(&attr, Instant::now());
+        node.learn(&attr, Heard::since(asked));
         Ok((attr, len, answer))
     }
 

@@ -7,41 +7,33 @@
 //! Not here: any meaning. The only file besides `fuse/` that knows fuser.
 
 mod attach;
+mod capabilities;
+mod changes;
 mod convert;
+mod filesystem;
+mod looks;
+mod notifier;
 mod replies;
 
 use super::error::FsError;
-use super::handles::HandleId;
-use super::inodes::Ino;
 use super::killed::killed;
 use super::stats::{FuseStats, add, sub};
 use super::vfs::{Found, Vfs};
 pub use convert::Owner;
-use convert::{errno, file_attr};
+use convert::file_attr;
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr,
-    Request, Session, SessionACL,
+    BackgroundSession, Config, FileAttr, Generation, MountOption, Request, Session, SessionACL,
 };
-use replies::answer_xattr;
-use std::ffi::OsStr;
+use notifier::KernelNotify;
+use rustix::mount::MountFlags;
 use std::future::Future;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
-
-/// Largest read the kernel sends: 1 MiB, `fs.fuse.max_pages_limit` of 256 pages.
-const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
-/// Reads ahead the kernel may have under way.
-const BACKGROUND_MAX: u16 = 64;
-/// The number of no node: in an entry it makes the kernel remember that there is none.
-const INODE_NONE: INodeNo = INodeNo(0);
 
 /// How the file system is shown to the kernel.
 #[derive(Debug, Clone)]
@@ -72,6 +64,7 @@ pub fn mount(
     // Where users other than the mounting one come in, or owners are the host's, the kernel must check
     // modes; else the host's own user decides what can be read.
     let default_permissions = options.allow_other || matches!(options.owner, Owner::Host);
+    let writable = vfs.access().writes();
     let mut config = Config::default();
     config.acl = if options.allow_other {
         SessionACL::All
@@ -80,6 +73,7 @@ pub fn mount(
     };
     config.n_threads = Some(options.threads);
     config.clone_fd = options.threads > 1;
+    let served = vfs.clone();
     let skin = Skin {
         vfs,
         stats,
@@ -87,20 +81,27 @@ pub fn mount(
         runtime,
     };
     if rustix::process::geteuid().is_root() {
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, !writable);
+        flags.set(MountFlags::NOEXEC, options.noexec);
         let device = attach::attach(
             mountpoint,
             &options.fs_name,
             config.acl,
             default_permissions,
-            options.noexec,
+            flags,
         )?;
         let session = Session::from_fd(skin, device, config.acl, config)?;
-        return Ok(Mount(session.spawn()?));
+        return serve(session, &served);
     }
     config.mount_options = vec![
         MountOption::FSName(options.fs_name.clone()),
         MountOption::Subtype("wormhole".into()),
-        MountOption::RO,
+        if writable {
+            MountOption::RW
+        } else {
+            MountOption::RO
+        },
         MountOption::NoDev,
         MountOption::NoSuid,
         MountOption::NoAtime,
@@ -112,6 +113,11 @@ pub fn mount(
         config.mount_options.push(MountOption::DefaultPermissions);
     }
     let session = Session::new(skin, mountpoint, &config)?;
+    serve(session, &served)
+}
+
+fn serve(session: Session<Skin>, vfs: &Vfs) -> io::Result<Mount> {
+    vfs.notify_by(Arc::new(KernelNotify::start(session.notifier())?));
     Ok(Mount(session.spawn()?))
 }
 
@@ -198,268 +204,5 @@ impl Clone for Skin {
             owner: self.owner,
             runtime: self.runtime.clone(),
         }
-    }
-}
-
-impl Filesystem for Skin {
-    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            // Always with attributes: they came with the listing, and spare a lookup each.
-            InitFlags::FUSE_DO_READDIRPLUS,
-            // A symlink's target changes only with its identity.
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            // Pages go when attributes say that the file changed.
-            InitFlags::FUSE_AUTO_INVAL_DATA,
-        ];
-        for flag in wanted {
-            // An old kernel without one of them is slower, not wrong.
-            let _ = config.add_capabilities(flag);
-        }
-        let _ = config.set_max_write(REQUEST_BYTES_MAX);
-        let _ = config.set_max_background(BACKGROUND_MAX);
-        Ok(())
-    }
-
-    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (vfs, skin) = (self.vfs.clone(), self.clone());
-        let name = name.as_bytes().to_vec();
-        let operation = async move { vfs.lookup(Ino(parent.0), &name).await };
-        self.answer(request, &self.stats.lookup, operation, move |result| {
-            match result {
-                Ok(Ok(found)) => {
-                    let (attr, generation) = skin.entry(&found);
-                    reply.entry(&found.ttl, &attr, generation);
-                }
-                // Inode 0 tells the kernel to remember that there is nothing.
-                Ok(Err(ttl)) if !ttl.is_zero() => {
-                    let mut nothing = skin.nothing();
-                    nothing.ino = INODE_NONE;
-                    reply.entry(&ttl, &nothing, Generation(0));
-                }
-                Ok(Err(_)) => reply.error(Errno::ENOENT),
-                Err(error) => reply.error(errno(error)),
-            }
-        });
-    }
-
-    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
-        self.vfs.forget(Ino(ino.0), lookups);
-    }
-
-    fn getattr(
-        &self,
-        request: &Request,
-        ino: INodeNo,
-        handle: Option<FileHandle>,
-        reply: ReplyAttr,
-    ) {
-        let (vfs, owner) = (self.vfs.clone(), self.owner);
-        let handle = handle.map(|handle| HandleId(handle.0));
-        let operation = async move { vfs.getattr(Ino(ino.0), handle).await };
-        self.answer(
-            request,
-            &self.stats.getattr,
-            operation,
-            move |result| match result {
-                Ok((attr, ttl)) => reply.attr(&ttl, &file_attr(Ino(ino.0), &attr, owner)),
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        let vfs = self.vfs.clone();
-        let operation = async move { vfs.readlink(Ino(ino.0)).await };
-        self.answer(
-            request,
-            &self.stats.readlink,
-            operation,
-            move |result| match result {
-                Ok(target) => reply.data(target.as_bytes()),
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let vfs = self.vfs.clone();
-        let writing = flags.0 & libc::O_ACCMODE != libc::O_RDONLY || flags.0 & libc::O_TRUNC != 0;
-        let operation = async move { vfs.open(Ino(ino.0), writing).await };
-        self.answer(
-            request,
-            &self.stats.open,
-            operation,
-            move |result| match result {
-                Ok(opened) => {
-                    let mut flags = FopenFlags::FOPEN_NOFLUSH;
-                    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-                    reply.opened(FileHandle(opened.handle.0), flags);
-                }
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn read(
-        &self,
-        request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let vfs = self.vfs.clone();
-        let operation = async move { vfs.read(HandleId(handle.0), offset, size.into()).await };
-        self.answer(
-            request,
-            &self.stats.read,
-            operation,
-            move |result| match result {
-                Ok(bytes) => reply.data(&bytes),
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn release(
-        &self,
-        _request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
-        self.vfs.release(HandleId(handle.0));
-        reply.ok();
-    }
-
-    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        add(&self.stats.opendir, 1);
-        match self.vfs.opendir(Ino(ino.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::empty()),
-            Err(error) => reply.error(errno(error)),
-        }
-    }
-
-    fn readdir(
-        &self,
-        request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        let (vfs, skin) = (self.vfs.clone(), self.clone());
-        let operation = async move { vfs.readdir(HandleId(handle.0), offset).await };
-        self.answer(
-            request,
-            &self.stats.readdir,
-            operation,
-            move |result| match result {
-                Ok(page) => {
-                    skin.fill(&page, &mut reply);
-                    reply.ok();
-                }
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn readdirplus(
-        &self,
-        request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
-        let (vfs, skin) = (self.vfs.clone(), self.clone());
-        let operation = async move { vfs.readdir(HandleId(handle.0), offset).await };
-        self.answer(
-            request,
-            &self.stats.readdir,
-            operation,
-            move |result| match result {
-                Ok(page) => {
-                    skin.fill_plus(&page, &mut reply);
-                    reply.ok();
-                }
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn releasedir(
-        &self,
-        _request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        self.vfs.release(HandleId(handle.0));
-        reply.ok();
-    }
-
-    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        let vfs = self.vfs.clone();
-        let operation = async move { vfs.statfs().await };
-        self.answer(
-            request,
-            &self.stats.statfs,
-            operation,
-            move |result| match result {
-                Ok(s) => reply.statfs(
-                    s.blocks,
-                    s.blocks_free,
-                    s.blocks_available,
-                    s.files,
-                    s.files_free,
-                    s.block_bytes,
-                    s.name_bytes_max,
-                    s.fragment_bytes,
-                ),
-                Err(error) => reply.error(errno(error)),
-            },
-        );
-    }
-
-    fn getxattr(
-        &self,
-        request: &Request,
-        ino: INodeNo,
-        name: &OsStr,
-        size: u32,
-        reply: ReplyXattr,
-    ) {
-        let vfs = self.vfs.clone();
-        let name = name.as_bytes().to_vec();
-        let operation = async move { vfs.getxattr(Ino(ino.0), &name).await };
-        self.answer(request, &self.stats.xattr, operation, move |result| {
-            answer_xattr(result, size, reply);
-        });
-    }
-
-    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let vfs = self.vfs.clone();
-        let operation = async move {
-            let names = vfs.listxattr(Ino(ino.0)).await?;
-            let mut list = Vec::new();
-            for name in names {
-                list.extend_from_slice(name.as_bytes());
-                list.push(0);
-            }
-            Ok(list)
-        };
-        self.answer(request, &self.stats.xattr, operation, move |result| {
-            answer_xattr(result, size, reply);
-        });
     }
 }

@@ -13,10 +13,14 @@
 //! Locks: `table` before a node's `belief`; neither across an await.
 
 use super::error::FsError;
+use super::heard::Heard;
+use super::opens::HostOpen;
+use super::write::{WriteBuffer, Writer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
@@ -46,6 +50,8 @@ struct Belief {
     told: Instant,
     /// Since when it is known not to be true any more; what was told earlier changes nothing.
     doubted: Option<Instant>,
+    /// When the last change of ours was answered; answers to earlier questions change nothing.
+    own: Option<Instant>,
     /// Version of the bytes in the kernel's page cache.
     kernel_version: Option<ContentVersion>,
     /// Lookups the kernel counts.
@@ -59,6 +65,12 @@ pub struct Node {
     /// Its identity on the host.
     pub id: FileId,
     belief: Mutex<Belief>,
+    /// What was written and not yet answered for; made with the first write.
+    writer: OnceLock<Arc<Writer>>,
+    /// Open files of programs.
+    open_files: AtomicUsize,
+    /// Keeps it open at the host after its last name went, as long as programs have it open.
+    kept: Mutex<Option<Arc<HostOpen>>>,
 }
 
 impl Node {
@@ -71,9 +83,61 @@ impl Node {
                 attr,
                 told,
                 doubted: None,
+                own: None,
                 kernel_version: None,
                 lookups: 0,
             }),
+            writer: OnceLock::new(),
+            open_files: AtomicUsize::new(0),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Its dirty data, if any was ever written.
+    pub fn writer(&self) -> Option<&Arc<Writer>> {
+        self.writer.get()
+    }
+
+    /// Its dirty data, which counts against `buffer`.
+    pub fn writer_in(&self, buffer: &Arc<WriteBuffer>) -> &Arc<Writer> {
+        self.writer.get_or_init(|| Writer::new(buffer.clone()))
+    }
+
+    /// Whether all that was written has been answered for.
+    pub fn is_clean(&self) -> bool {
+        self.writer().is_none_or(|writer| writer.is_clean())
+    }
+
+    /// The attributes as programs see them: the file is as long as what was written makes it.
+    pub fn with_dirty_size(&self, mut attr: Attr) -> Attr {
+        if let Some(end) = self.writer().and_then(|writer| writer.end()) {
+            attr.size = attr.size.max(end);
+        }
+        attr
+    }
+
+    /// A program opened it.
+    pub(super) fn count_open(&self) {
+        self.open_files.fetch_add(1, Relaxed);
+    }
+
+    /// A program closed it; with the last one goes what kept it at the host.
+    pub(super) fn uncount_open(&self) {
+        if self.open_files.fetch_sub(1, Relaxed) == 1 {
+            drop(self.kept.lock().take());
+        }
+    }
+
+    /// Whether a program has it open.
+    pub fn is_open(&self) -> bool {
+        self.open_files.load(Relaxed) > 0
+    }
+
+    /// The host keeps it open, though it may have no name any more.
+    pub fn keep(&self, open: Arc<HostOpen>) {
+        let mut kept = self.kept.lock();
+        if self.is_open() && kept.is_none() {
+            *kept = Some(open);
         }
     }
 
@@ -104,13 +168,45 @@ impl Node {
         self.belief.lock().place.clone()
     }
 
-    /// Takes what the host says now. An answer about another file, or an older one, changes nothing.
-    pub fn learn(&self, attr: &Attr, told: Instant) {
+    /// Takes what the host says now. An answer about another file, or an older one, changes nothing, nor
+    /// one to a question from before a change of ours was answered.
+    pub fn learn(&self, attr: &Attr, heard: impl Into<Heard>) {
+        let Heard { asked, told } = heard.into();
         let mut belief = self.belief.lock();
+        if belief.own.is_some_and(|own| asked < own) {
+            return;
+        }
         let after_doubt = belief.doubted.is_none_or(|doubted| told >= doubted);
         if attr.id == self.id && told >= belief.told && after_doubt {
             belief.attr = *attr;
             belief.told = told;
+            belief.doubted = None;
+        }
+    }
+
+    /// Takes what the host said in answer to a change of ours. Answers may overtake each other: of two the
+    /// one with the later change time counts, of equal ones the longer file, since a write never shortens.
+    pub fn learn_change(&self, attr: &Attr, now: Instant) {
+        let mut belief = self.belief.lock();
+        if attr.id != self.id {
+            return;
+        }
+        let known = (belief.attr.changed, belief.attr.size);
+        if (attr.changed, attr.size) >= known {
+            belief.attr = *attr;
+        }
+        belief.told = belief.told.max(now);
+        belief.own = Some(now);
+        belief.doubted = None;
+    }
+
+    /// Takes what the host said of it in answer to a change with which nothing else was under way.
+    pub fn learn_alone(&self, attr: &Attr, now: Instant) {
+        let mut belief = self.belief.lock();
+        if attr.id == self.id {
+            belief.attr = *attr;
+            belief.told = now;
+            belief.own = Some(now);
             belief.doubted = None;
         }
     }
@@ -178,7 +274,7 @@ impl Node {
     }
 
     /// Moves the node to where it was just seen, unless that would make it its own ancestor.
-    fn move_to(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
+    pub(super) fn move_to(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
         let mut belief = self.belief.lock();
         if let Some((parent, known)) = &belief.place
             && !(Arc::ptr_eq(parent, dir) && known == name)
@@ -228,6 +324,15 @@ impl Inodes {
         self.table.lock().get(&ino).cloned().ok_or(FsError::Stale)
     }
 
+    /// The node of a file on the host, if the kernel knows it.
+    pub fn by_id(&self, id: FileId) -> Option<Arc<Node>> {
+        let table = self.table.lock();
+        self.numbers(id)
+            .filter_map(|ino| table.get(&ino))
+            .find(|node| node.id == id)
+            .cloned()
+    }
+
     /// Takes an entry of `dir` that the kernel is about to be told of, and counts the lookup.
     ///
     /// # Errors
@@ -237,8 +342,10 @@ impl Inodes {
         dir: &Arc<Node>,
         name: &Name,
         attr: &Attr,
-        told: Instant,
+        heard: impl Into<Heard>,
     ) -> Result<Arc<Node>, FsError> {
+        let heard = heard.into();
+        let told = heard.told;
         let is_dir = attr.kind == FileKind::Directory;
         if attr.id == self.root.id || (is_dir && dir.is_within(attr.id)) {
             return Err(FsError::Io);
@@ -253,7 +360,7 @@ impl Inodes {
                 }
                 MapEntry::Occupied(slot) if slot.get().id == attr.id => {
                     let node = slot.get().clone();
-                    node.learn(attr, told);
+                    node.learn(attr, heard);
                     node.move_to(dir, name);
                     node
                 }

@@ -36,6 +36,46 @@ pub async fn killed(tid: u32) {
     }
 }
 
+/// Resolves when the task `tid` has been killed, is gone, or has a signal to handle: for what may be waited
+/// for long, like a lock (`fcntl(2)`, `flock(2)`: EINTR).
+pub async fn interrupted(tid: u32) {
+    if tid == 0 {
+        return std::future::pending().await;
+    }
+    let path = format!("/proc/{tid}/status");
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        match std::fs::read_to_string(&path) {
+            Ok(status) if !is_dying(&status) && !has_signal(&status) => {}
+            Ok(_) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return,
+            Err(_) => return std::future::pending().await,
+        }
+    }
+}
+
+/// Whether a `/proc/TID/status` shows a signal that is pending, and neither blocked nor ignored.
+fn has_signal(status: &str) -> bool {
+    let mask = |wanted: &str| {
+        let lines = status.lines().filter_map(|line| line.split_once(':'));
+        let values = lines.filter(|(name, _)| *name == wanted);
+        values
+            .filter_map(|(_, mask)| u64::from_str_radix(mask.trim(), 16).ok())
+            .fold(0, |all, mask| all | mask)
+    };
+    let pending = mask("SigPnd") | mask("ShdPnd");
+    pending & !mask("SigBlk") & !mask("SigIgn") != 0
+}
+
+/// Whether the task `tid` waits in `flock(2)`: a lock request of FUSE says which kind of lock it is for, but
+/// fuser does not pass that on. A task whose system call cannot be seen is taken for one in `fcntl(2)`.
+pub fn is_in_flock(tid: u32) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
+    let number = call.split(' ').next().and_then(|n| n.parse().ok());
+    number == Some(libc::SYS_flock)
+}
+
 /// Whether a `/proc/TID/status` shows a task that will never return to user space.
 fn is_dying(status: &str) -> bool {
     status.lines().any(|line| match line.split_once(':') {
@@ -50,6 +90,24 @@ fn is_dying(status: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_interrupts_unless_it_is_blocked_or_ignored() {
+        let status = |pending: &str, blocked: &str, ignored: &str| {
+            format!("SigPnd:\t0\nShdPnd:\t{pending}\nSigBlk:\t{blocked}\nSigIgn:\t{ignored}\n")
+        };
+        assert!(has_signal(&status("2000", "0", "0")));
+        assert!(!has_signal(&status("2000", "2000", "0")));
+        assert!(!has_signal(&status("2000", "0", "2000")));
+        assert!(!has_signal(&status("0", "0", "0")));
+        assert!(!has_signal(""));
+    }
+
+    #[test]
+    fn a_task_in_another_call_is_not_in_flock() {
+        assert!(!is_in_flock(std::process::id()));
+        assert!(!is_in_flock(0));
+    }
 
     #[test]
     fn pending_sigkill_is_seen_in_either_mask() {

@@ -2,21 +2,23 @@
 //!
 //! One task keeps a session with the host, dialling again whenever it ends, for as long as the mount
 //! lives. A call waits for a session at most the mount's timeout, counted from its start, and is asked
-//! again on the next session if it lost one without an answer: every request of today reads, so asking
-//! twice is harmless. A host that came back under the same identity with the same share is picked up
+//! again on the next session if it lost one without an answer. Reading twice is harmless; a change is done
+//! once, because the host knows it by its number, as long as the host still knows this mount. A session with a
+//! host that has forgotten it begins another *life*: what was held there is reclaimed before anything is
+//! asked, and a change asked in an earlier life is not asked again ([`CallError::Restarted`]). A host that came back under the same identity with the same share is picked up
 //! as if nothing had been; another share is refused.
 //!
 //! Not here: how a connection is made (`rpc::Connect`).
 
-use crate::rpc::{Answer, CallError, Connect, ConnectFailure, PathEstimate, Remote};
+use crate::rpc::{Answer, Body, CallError, Connect, ConnectFailure, PathEstimate, Remote};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wormhole_protocol::{Epoch, Request, ShareId, Welcome};
 
 /// Between attempts: doubling from the first to the last.
@@ -24,12 +26,30 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Between attempts when the host said no.
 const BACKOFF_REFUSED: Duration = Duration::from_secs(5);
 
+/// For all that is taken back; longer is a connection of no use.
+const RECLAIM_MAX: Duration = Duration::from_secs(30);
+
 /// Why there is no link at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The first connection was not made.
     #[error(transparent)]
     Connect(#[from] ConnectFailure),
+}
+
+/// Who takes back what was held at a host that has forgotten.
+pub trait Reclaim: Send + Sync {
+    /// Does so over a new connection, before anyone else asks there.
+    ///
+    /// An error means that the connection is of no use; what the host refuses is none.
+    fn reclaim<'a>(&'a self, remote: &'a dyn Remote) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
+/// A session, and which life of the host's memory it belongs to.
+#[derive(Clone)]
+struct Session {
+    remote: Arc<dyn Remote>,
+    life: u64,
 }
 
 /// What the link is doing.
@@ -54,7 +74,7 @@ pub struct LinkSnapshot {
 /// What callers see.
 #[derive(Clone)]
 enum State {
-    Connected(Arc<dyn Remote>),
+    Connected(Session),
     /// No session now.
     Lost,
     /// The host said no, and would again.
@@ -65,6 +85,7 @@ enum State {
 struct Shared {
     state: watch::Sender<State>,
     status: Mutex<Status>,
+    reclaim: OnceLock<Weak<dyn Reclaim>>,
 }
 
 struct Status {
@@ -92,13 +113,14 @@ impl Link {
     ) -> Result<(Arc<Self>, Welcome), LinkError> {
         let (remote, welcome) = connect.connect().await?;
         let shared = Arc::new(Shared {
-            state: watch::Sender::new(State::Connected(remote)),
+            state: watch::Sender::new(State::Connected(Session { remote, life: 0 })),
             status: Mutex::new(Status {
                 changed: Instant::now(),
                 reconnects: 0,
                 last_error: None,
                 epoch: welcome.epoch,
             }),
+            reclaim: OnceLock::new(),
         });
         let keeper = tokio::spawn(keep(shared.clone(), connect, welcome.share));
         let link = Arc::new(Self {
@@ -107,6 +129,11 @@ impl Link {
             keeper: Mutex::new(Some(keeper)),
         });
         Ok((link, welcome))
+    }
+
+    /// Names who takes back what a host has forgotten; once.
+    pub fn reclaim_by(&self, reclaim: Weak<dyn Reclaim>) {
+        let _ = self.shared.reclaim.set(reclaim);
     }
 
     /// Ends the link: what waits fails, and the host is told.
@@ -141,23 +168,38 @@ impl Link {
     }
 
     /// A session, or why there is none by `deadline`.
-    async fn session(&self, deadline: Instant) -> Result<Arc<dyn Remote>, CallError> {
+    async fn session(&self, deadline: Instant) -> Result<Session, CallError> {
         let mut state = self.shared.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Lost));
         match timeout_at(deadline, settled).await {
             Ok(Ok(state)) => match &*state {
-                State::Connected(remote) => Ok(remote.clone()),
+                State::Connected(session) => Ok(session.clone()),
                 _ => Err(CallError::TimedOut),
             },
             _ => Err(CallError::TimedOut),
         }
     }
 
-    async fn call_until_answered(&self, request: Request) -> Result<Answer, CallError> {
-        let deadline = Instant::now() + self.timeout;
+    async fn call_until_answered(&self, request: Request, body: Body) -> Result<Answer, CallError> {
+        let mut deadline = Instant::now() + self.timeout;
+        let is_change = matches!(request, Request::Change { .. });
+        let mut asked = None;
         loop {
-            let remote = self.session(deadline).await?;
-            match timeout_at(deadline, remote.call(request.clone())).await {
+            let Session { remote, life } = self.session(deadline).await?;
+            if is_change && asked.is_some_and(|asked| asked != life) {
+                return Err(CallError::Restarted);
+            }
+            asked = Some(life);
+            if is_change {
+                // A large one takes as long as it takes; while the connection lives, so does the hope.
+                match remote.call_with(request.clone(), body.clone()).await {
+                    Err(CallError::Link) => self.shared.lose(&remote),
+                    answer => return answer,
+                }
+                deadline = Instant::now() + self.timeout;
+                continue;
+            }
+            match timeout_at(deadline, remote.call_with(request.clone(), body.clone())).await {
                 Ok(Err(CallError::Link)) => self.shared.lose(&remote),
                 Ok(answer) => return answer,
                 Err(_) => return Err(CallError::TimedOut),
@@ -175,8 +217,8 @@ impl Drop for Link {
 }
 
 impl Remote for Link {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
-        self.call_until_answered(request).boxed()
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+        self.call_until_answered(request, body).boxed()
     }
 
     fn path(&self) -> PathEstimate {
@@ -200,15 +242,26 @@ impl Remote for Link {
 impl Shared {
     fn current(&self) -> Option<Arc<dyn Remote>> {
         match &*self.state.borrow() {
-            State::Connected(remote) => Some(remote.clone()),
+            State::Connected(session) => Some(session.remote.clone()),
             _ => None,
+        }
+    }
+
+    /// Has what the host has forgotten taken back.
+    async fn reclaim(&self, remote: &dyn Remote) -> Result<(), CallError> {
+        let Some(reclaim) = self.reclaim.get().and_then(Weak::upgrade) else {
+            return Ok(());
+        };
+        match timeout(RECLAIM_MAX, reclaim.reclaim(remote)).await {
+            Ok(done) => done,
+            Err(_) => Err(CallError::TimedOut),
         }
     }
 
     /// Notes that `remote` is gone, unless it has been replaced or the link closed meanwhile.
     fn lose(&self, lost: &Arc<dyn Remote>) {
         let gone = self.state.send_if_modified(|state| match state {
-            State::Connected(remote) if Arc::ptr_eq(remote, lost) => {
+            State::Connected(session) if Arc::ptr_eq(&session.remote, lost) => {
                 *state = State::Lost;
                 true
             }
@@ -234,23 +287,30 @@ impl Shared {
 
 /// Waits for the end of each session and makes the next.
 async fn keep(shared: Arc<Shared>, connect: Arc<dyn Connect>, share: ShareId) {
+    let mut life = 0;
     loop {
         if let Some(remote) = shared.current() {
             remote.closed().await;
             shared.lose(&remote);
         }
-        if !reconnect(&shared, &*connect, share).await {
+        if !reconnect(&shared, &*connect, share, &mut life).await {
             return;
         }
     }
 }
 
 /// Dials until there is a session. False if the link was closed.
-async fn reconnect(shared: &Shared, connect: &dyn Connect, share: ShareId) -> bool {
+async fn reconnect(shared: &Shared, connect: &dyn Connect, share: ShareId, life: &mut u64) -> bool {
     let mut backoff = BACKOFF.0;
     loop {
         let failure = match connect.connect().await {
             Ok((remote, welcome)) if welcome.share == share => {
+                if !welcome.resumed {
+                    *life += 1;
+                    if shared.reclaim(&*remote).await.is_err() {
+                        continue;
+                    }
+                }
                 {
                     let mut status = shared.status.lock();
                     status.changed = Instant::now();
@@ -259,7 +319,10 @@ async fn reconnect(shared: &Shared, connect: &dyn Connect, share: ShareId) -> bo
                     status.epoch = welcome.epoch;
                 }
                 tracing::info!("connected to the host again");
-                return shared.enter(State::Connected(remote));
+                return shared.enter(State::Connected(Session {
+                    remote,
+                    life: *life,
+                }));
             }
             Ok(_) => ConnectFailure {
                 message: "the host now serves another share under this ticket".into(),

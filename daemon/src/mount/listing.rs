@@ -10,6 +10,7 @@
 
 use super::beliefs::Told;
 use super::error::FsError;
+use super::heard::Heard;
 use crate::rpc::{Answer, CallError, Payload};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use wormhole_protocol::codec::{Wire, body_len};
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_DIGEST_ENTRIES_MAX, LIST_ENTRIES_MAX};
-use wormhole_protocol::{Entry, ListFrame, ListingDigest, ListingDigester, Name};
+use wormhole_protocol::{Attr, Entry, ListFrame, ListingDigest, ListingDigester, Name};
 
 /// Entries drawn ahead of the reader. Large, because a listing left waiting holds a stream at the host,
 /// which takes it back after a while: a slow `find` must not lose its place in any but huge directories.
@@ -33,6 +34,20 @@ pub struct Listed {
     pub entry: Arc<Entry>,
     /// When it arrived.
     pub told: Instant,
+    /// When the listing was asked for.
+    pub asked: Instant,
+    /// This mount has taken the name away since; it only keeps its number.
+    pub gone: bool,
+}
+
+impl Listed {
+    /// When it was asked and told.
+    pub fn heard(&self) -> Heard {
+        Heard {
+            asked: self.asked,
+            told: self.told,
+        }
+    }
 }
 
 /// How far a listing is.
@@ -47,10 +62,25 @@ enum Progress {
 struct Entries {
     listed: Vec<Listed>,
     by_name: HashMap<Name, usize>,
+    /// Names this mount gave or took since the listing was asked for; what arrives of them is older.
+    own: HashMap<Name, Instant>,
+}
+
+impl Entries {
+    fn push(&mut self, entry: Entry, heard: Heard) {
+        self.by_name.insert(entry.name.clone(), self.listed.len());
+        self.listed.push(Listed {
+            entry: Arc::new(entry),
+            told: heard.told,
+            asked: heard.asked,
+            gone: false,
+        });
+    }
 }
 
 /// The entries of one directory, as they arrive.
 pub struct Listing {
+    asked: Instant,
     /// When it began to arrive, or was last asked for and found unchanged.
     told: Mutex<Instant>,
     digest: OnceLock<Option<ListingDigest>>,
@@ -63,8 +93,9 @@ pub struct Listing {
 impl Listing {
     /// A listing that draws from `answer` in a task of its own, which ends when the last reference to
     /// the listing goes or its stream does.
-    pub fn start(answer: Answer) -> Arc<Self> {
+    pub fn start(answer: Answer, asked: Instant) -> Arc<Self> {
         let listing = Arc::new(Self {
+            asked,
             told: Mutex::new(Instant::now()),
             digest: OnceLock::new(),
             entries: Mutex::default(),
@@ -97,9 +128,21 @@ impl Listing {
         listing
     }
 
+    /// The listing of a directory that was made when this was asked, and so held nothing.
+    pub fn empty(asked: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            asked,
+            told: Mutex::new(asked),
+            digest: OnceLock::new(),
+            entries: Mutex::default(),
+            progress: watch::Sender::new(Progress::Complete(0)),
+            wanted: watch::Sender::new(0),
+        })
+    }
+
     /// Adds a frame; the number of entries so far, or `None` if that was the end.
     fn take(&self, frame: Result<ListFrame, CallError>) -> Option<usize> {
-        let told = Instant::now();
+        let heard = Heard::since(self.asked);
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
@@ -110,16 +153,11 @@ impl Listing {
         let total = {
             let mut entries = self.entries.lock();
             for entry in frame.entries {
-                let at = entries.listed.len();
                 // A host that names an entry twice is not believed the second time.
-                if entries.by_name.contains_key(&entry.name) {
-                    continue;
+                let known = entries.by_name.contains_key(&entry.name);
+                if !known && !entries.own.contains_key(&entry.name) {
+                    entries.push(entry, heard);
                 }
-                entries.by_name.insert(entry.name.clone(), at);
-                entries.listed.push(Listed {
-                    entry: Arc::new(entry),
-                    told,
-                });
             }
             entries.listed.len()
         };
@@ -153,9 +191,9 @@ impl Listing {
             entries.listed.get(from..end).unwrap_or_default().to_vec()
         };
         let confirmed = self.told();
-        let listed = listed.into_iter().map(|Listed { entry, told }| Listed {
-            entry,
-            told: told.max(confirmed),
+        let listed = listed.into_iter().map(|listed| Listed {
+            told: listed.told.max(confirmed),
+            ..listed
         });
         let listed: Vec<_> = listed.collect();
         match arrived {
@@ -175,7 +213,29 @@ impl Listing {
         Some(Told {
             attr: listed.map(|listed| listed.entry.attr),
             at: listed.map_or(told, |listed| listed.told.max(told)),
+            asked: listed.map_or(self.asked, |listed| listed.asked),
         })
+    }
+
+    /// When it was asked for.
+    pub fn asked(&self) -> Instant {
+        self.asked
+    }
+
+    /// This mount has given `name` to a node, or taken it away.
+    pub fn set(&self, name: &Name, attr: Option<Attr>, at: Instant) {
+        let mut entries = self.entries.lock();
+        if entries.own.get(name).is_some_and(|known| *known > at) {
+            return;
+        }
+        entries.own.insert(name.clone(), at);
+        if let Some(number) = entries.by_name.remove(name) {
+            entries.listed[number].gone = true;
+        }
+        if let Some(attr) = attr {
+            let name = name.clone();
+            entries.push(Entry { name, attr }, at.into());
+        }
     }
 
     /// Whether it is complete and all of it still believed.

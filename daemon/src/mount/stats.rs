@@ -43,6 +43,26 @@ counters! {
         statfs,
         /// FUSE_GETXATTR and FUSE_LISTXATTR.
         xattr,
+        /// FUSE_WRITE.
+        write,
+        /// FUSE_FLUSH.
+        flush,
+        /// FUSE_FSYNC and FUSE_FSYNCDIR.
+        fsync,
+        /// FUSE_CREATE, FUSE_MKDIR, FUSE_MKNOD, FUSE_SYMLINK and FUSE_LINK.
+        make,
+        /// FUSE_UNLINK and FUSE_RMDIR.
+        remove,
+        /// FUSE_RENAME2.
+        rename,
+        /// FUSE_SETATTR, FUSE_SETXATTR and FUSE_REMOVEXATTR.
+        set,
+        /// FUSE_FALLOCATE and FUSE_COPY_FILE_RANGE.
+        allocate,
+        /// FUSE_LSEEK.
+        seek,
+        /// FUSE_GETLK, FUSE_SETLK and FUSE_SETLKW.
+        lock,
         /// Requests that are being worked on.
         in_flight,
         /// Requests given up because their caller was killed.
@@ -69,8 +89,20 @@ counters! {
         statfs,
         /// GetXattr and ListXattr.
         xattr,
+        /// Seek.
+        seek,
         /// Lookup, Getattr or List nobody waited for: what is believed, renewed before its term ends.
         renewal,
+    }
+}
+
+counters! {
+    /// Changing.
+    ChangeStats / ChangeSnapshot {
+        /// Changes asked of the host.
+        changes,
+        /// Requests for locks.
+        locks,
     }
 }
 
@@ -91,6 +123,24 @@ counters! {
         cancelled,
         /// Reads answered past the caches because the file kept changing.
         direct,
+    }
+}
+
+counters! {
+    /// Dirty data.
+    BufferStats / BufferSnapshot {
+        /// Bytes taken from the kernel.
+        taken_bytes,
+        /// Bytes taken that the host has not answered.
+        dirty_bytes,
+        /// Bytes the host has written.
+        written_bytes,
+        /// Segments sent.
+        segments,
+        /// Segments that failed; what was in them is lost.
+        failed,
+        /// Writes that had to wait for room.
+        waits,
     }
 }
 

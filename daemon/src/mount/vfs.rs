@@ -1,27 +1,42 @@
 //! The file system as operations: what a front end calls, without any of its types.
 //!
-//! What is believed of names and attributes is answered from memory (`beliefs`). An `open` with believed attributes costs nothing; the first read brings bytes and attributes
-//! in one round trip. All futures may be dropped at any time, which cancels what they asked.
+//! What is believed of names and attributes is answered from memory (`beliefs`). An `open` to read, with
+//! believed attributes, costs nothing; the first read brings bytes and attributes in one round trip. Changes go
+//! to the host and are known here when they return. All futures may be dropped at any time, which cancels what they asked.
 //!
 //! Not here: errno, mount options (`fuse`); bytes (`fetch`); reconnecting (`link`).
 
+mod attrs;
+mod content;
+mod locks;
+mod names;
+mod open;
+
+pub use content::CreateHow;
+pub use locks::Wanted;
+
 use super::beliefs::{Beliefs, gone_is_stale};
+use super::changes::Changes;
 use super::error::FsError;
 use super::fetch::Fetcher;
 use super::handles::{HandleId, Handles};
+use super::heard::Heard;
 use super::inodes::{Ino, Inodes, Node};
 use super::listing::Listed;
+use super::notify::Notify;
+use super::opens::Opens;
 use super::stats::RemoteStats;
-use crate::rpc::{Answer, Remote};
-use bytes::Bytes;
+use super::write::WriteBuffer;
+use crate::rpc::{Answer, Body, Remote};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_cache::Disk;
 use wormhole_protocol::{
-    Attr, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId, StatFs, XattrName,
+    Access, Attr, Caller, Change, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId,
+    StatFs,
 };
 
 /// What a mount decides about its file system.
@@ -33,6 +48,10 @@ pub struct VfsConfig {
     pub timeout: Duration,
     /// Bytes of the memory cache.
     pub l1_bytes: u64,
+    /// Bytes that may have been written and not yet be on the host.
+    pub write_buffer_bytes: u64,
+    /// What the session may do.
+    pub access: Access,
 }
 
 /// A node to show, and how much longer the kernel believes it.
@@ -78,6 +97,8 @@ const FIGURES_UNKNOWN: StatFs = StatFs {
 };
 /// How long the root's attributes are waited for before the last known ones do.
 const PATIENCE_ROOT: Duration = Duration::from_secs(1);
+/// Between the lookup of a name and the open of what it led to; the host keeps what lost its name for longer.
+const OPENING_MAX: Duration = Duration::from_millis(250);
 /// Entries handed out at a time; more than fits a 1 MiB buffer is never needed.
 const PAGE_ENTRIES: usize = 1024;
 
@@ -88,6 +109,12 @@ pub struct Vfs {
     handles: Handles,
     beliefs: Arc<Beliefs>,
     fetcher: Arc<Fetcher>,
+    access: Access,
+    changes: Arc<Changes>,
+    opens: Arc<Opens>,
+    buffer: Arc<WriteBuffer>,
+    /// Who tells the kernel; nobody while there is none.
+    notify: OnceLock<Arc<dyn Notify>>,
     /// The last known figures of the host's file system.
     figures: Mutex<Option<StatFs>>,
 }
@@ -101,6 +128,7 @@ impl Vfs {
         remote: Arc<dyn Remote>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
+        let changes = Changes::new(remote.clone(), Arc::default());
         let fetcher = Fetcher::new(share, remote.clone(), config.l1_bytes, disk, config.timeout);
         Self {
             inodes: Inodes::new(root, Instant::now()),
@@ -111,6 +139,11 @@ impl Vfs {
                 fetcher.remote_stats.clone(),
             ),
             fetcher,
+            access: config.access,
+            opens: Opens::new(changes.clone()),
+            changes,
+            buffer: WriteBuffer::new(config.write_buffer_bytes),
+            notify: OnceLock::new(),
             remote,
             figures: Mutex::default(),
         }
@@ -119,6 +152,31 @@ impl Vfs {
     /// Reads and caches.
     pub fn fetcher(&self) -> &Arc<Fetcher> {
         &self.fetcher
+    }
+
+    /// What is held open at the host.
+    pub fn opens(&self) -> &Arc<Opens> {
+        &self.opens
+    }
+
+    /// Who asks for changes.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    /// What was written and is not yet on the host.
+    pub fn write_buffer(&self) -> &Arc<WriteBuffer> {
+        &self.buffer
+    }
+
+    /// Names who tells the kernel what it must forget; once.
+    pub fn notify_by(&self, notify: Arc<dyn Notify>) {
+        let _ = self.notify.set(notify);
+    }
+
+    /// What may be done here.
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     /// Nodes the kernel knows.
@@ -138,13 +196,10 @@ impl Vfs {
     /// What the host answered.
     pub async fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Result<Found, Duration>, FsError> {
         let dir = self.inodes.get(dir)?;
-        let name = Name::new(name).map_err(|error| match error {
-            wormhole_protocol::name::NameError::TooLong => FsError::NameTooLong,
-            _ => FsError::Fault(Fault::Invalid),
-        })?;
+        let name = name_of(name)?;
         let told = self.beliefs.lookup(&dir, &name).await?;
         match told.attr {
-            Some(attr) => self.found(&dir, &name, &attr, told.at).map(Ok),
+            Some(attr) => self.found(&dir, &name, &attr, told.heard(), None).map(Ok),
             None => Ok(Err(self.beliefs.kernel_ttl(told.at))),
         }
     }
@@ -154,13 +209,24 @@ impl Vfs {
         dir: &Arc<Node>,
         name: &Name,
         attr: &Attr,
-        told: Instant,
+        heard: Heard,
+        counted: Option<Arc<Node>>,
     ) -> Result<Found, FsError> {
-        let node = self.inodes.remember(dir, name, attr, told)?;
+        let node = match counted {
+            Some(node) => node,
+            None => self.inodes.remember(dir, name, attr, heard)?,
+        };
+        // What was asked before a change of ours may not know of it.
+        if let Some((own, at)) = self.beliefs.own_attr(attr.id, heard.asked)
+            && at > node.told()
+        {
+            node.learn_change(&own, at);
+        }
         let (attr, ttl) = match self.beliefs.known_attr(&node) {
-            Some(attr) => (attr, self.beliefs.kernel_ttl(told)),
+            Some(attr) => (attr, self.beliefs.kernel_ttl(heard.told)),
             None => (*attr, Duration::ZERO),
         };
+        let attr = node.with_dirty_size(attr);
         Ok(Found { node, attr, ttl })
     }
 
@@ -170,7 +236,7 @@ impl Vfs {
     /// [`FsError::Io`] for an entry that cannot be true.
     pub fn show(&self, dir: &Arc<Node>, listed: &Listed) -> Result<Found, FsError> {
         let entry = &listed.entry;
-        self.found(dir, &entry.name, &entry.attr, listed.told)
+        self.found(dir, &entry.name, &entry.attr, listed.heard(), None)
     }
 
     /// The kernel dropped `lookups` of its lookups.
@@ -195,9 +261,11 @@ impl Vfs {
         if node.ino == Ino::ROOT {
             return self.root_attr(&node).await;
         }
+        let recent = just_told(&node);
         match self.attr_of(&node).await {
-            // Unlinked or renamed over, but open: what was last known of it stays true enough.
-            Err(FsError::Stale) if open.is_some() => Ok((node.attr(), Duration::ZERO)),
+            // Unlinked or renamed over, but open or found a moment ago: what was last known of it stays
+            // true enough.
+            Err(FsError::Stale) if open.is_some() || recent => Ok((node.attr(), Duration::ZERO)),
             other => other,
         }
     }
@@ -214,6 +282,7 @@ impl Vfs {
     }
 
     async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
+        self.settle(node).await;
         let attr = self.beliefs.attr(node).await?;
         Ok((attr, self.beliefs.kernel_ttl(node.told())))
     }
@@ -228,46 +297,10 @@ impl Vfs {
             node: node.reference()?,
         };
         let answer = self.ask(request, |stats| &stats.readlink).await;
-        match answer.map_err(gone_is_stale)?.reply {
+        match answer.map_err(|error| self.gone(&node, error))?.reply {
             Reply::Link(target) => Ok(target),
             _ => Err(FsError::Io),
         }
-    }
-
-    /// Opens a file for reading.
-    ///
-    /// # Errors
-    /// [`FsError::Fault`] with [`Fault::ReadOnly`] when asked to write.
-    pub async fn open(&self, ino: Ino, writing: bool) -> Result<Opened, FsError> {
-        if writing {
-            return Err(FsError::Fault(Fault::ReadOnly));
-        }
-        let node = self.inodes.get(ino)?;
-        let attr = self.beliefs.attr(&node).await?;
-        let keep_cache = node.take_kernel_version(attr.version);
-        Ok(Opened {
-            handle: self.handles.open_file(node),
-            keep_cache,
-        })
-    }
-
-    /// Reads up to `len` bytes; fewer only at the end of the file.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn read(&self, handle: HandleId, offset: u64, len: u64) -> Result<Bytes, FsError> {
-        let file = self.handles.file(handle)?;
-        let end = offset.saturating_add(len);
-        let ahead = file.observe(offset, end, self.fetcher.window_max_bytes());
-        self.fetcher
-            .read(&file.node, offset, len, ahead, &file.cancel)
-            .await
-            .map_err(gone_is_stale)
-    }
-
-    /// Closes a file or directory.
-    pub fn release(&self, handle: HandleId) {
-        self.handles.close(handle);
     }
 
     /// Opens a directory.
@@ -298,14 +331,23 @@ impl Vfs {
                 }
             }
         };
-        let from = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-        let listed = listing.page(from, PAGE_ENTRIES).await?;
-        let offsets = (from as u64).saturating_add(DOTS + 1)..;
-        Ok(Page {
-            dir: dir.node.clone(),
-            entries: offsets.zip(listed).collect(),
-            dots: offset == 0,
-        })
+        let mut from = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
+        loop {
+            let listed = listing.page(from, PAGE_ENTRIES).await?;
+            let is_end = listed.is_empty();
+            let next = from.saturating_add(listed.len());
+            let offsets = (from as u64).saturating_add(DOTS + 1)..;
+            let entries: Vec<_> = offsets.zip(listed).filter(|(_, l)| !l.gone).collect();
+            // A page of nothing but names that were taken away is not the end.
+            if is_end || !entries.is_empty() {
+                return Ok(Page {
+                    dir: dir.node.clone(),
+                    entries,
+                    dots: offset == 0,
+                });
+            }
+            from = next;
+        }
     }
 
     /// The number of the directory a directory is in.
@@ -333,38 +375,22 @@ impl Vfs {
         Ok(figures)
     }
 
-    /// The value of an extended attribute.
-    ///
-    /// # Errors
-    /// [`Fault::NoAttribute`] for one that is not there or never travels.
-    pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        let node = self.inodes.get(ino)?;
-        let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
-        let request = Request::GetXattr {
-            node: node.reference()?,
-            name,
-        };
-        let answer = self.ask(request, |stats| &stats.xattr).await;
-        match answer.map_err(gone_is_stale)?.reply {
-            Reply::Xattr(value) => Ok(value),
-            _ => Err(FsError::Io),
+    /// What an error says about a node the kernel holds. If it is not where it was, that is not believed any
+    /// more: the kernel will look its name up again, and must be told what is there now.
+    fn gone(&self, node: &Arc<Node>, error: FsError) -> FsError {
+        let error = gone_is_stale(error);
+        if error == FsError::Stale {
+            self.beliefs.disbelieve(node);
         }
+        error
     }
 
-    /// The names of the extended attributes.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<XattrName>, FsError> {
-        let node = self.inodes.get(ino)?;
-        let request = Request::ListXattr {
-            node: node.reference()?,
-        };
-        let answer = self.ask(request, |stats| &stats.xattr).await;
-        match answer.map_err(gone_is_stale)?.reply {
-            Reply::XattrNames(names) => Ok(names),
-            _ => Err(FsError::Io),
+    /// Has a change done, if any may be.
+    async fn change(&self, caller: Caller, change: Change, body: Body) -> Result<Reply, FsError> {
+        if !self.access.writes() {
+            return Err(FsError::Fault(Fault::ReadOnly));
         }
+        self.changes.ask(caller, change, body).await
     }
 
     async fn ask(
@@ -374,4 +400,18 @@ impl Vfs {
     ) -> Result<Answer, FsError> {
         self.beliefs.ask(request, counter).await
     }
+}
+
+/// Whether the host told a node's attributes just now, as it does when the kernel looks up what it is about to
+/// stat or open.
+fn just_told(node: &Node) -> bool {
+    node.told().elapsed() < OPENING_MAX
+}
+
+/// The name of an entry, as the kernel gives it.
+fn name_of(name: &[u8]) -> Result<Name, FsError> {
+    Name::new(name).map_err(|error| match error {
+        wormhole_protocol::name::NameError::TooLong => FsError::NameTooLong,
+        _ => FsError::Fault(Fault::Invalid),
+    })
 }

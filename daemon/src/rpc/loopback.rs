@@ -3,7 +3,7 @@
 //! For tests and benchmarks. Payload passes through a bounded pipe, so back-pressure and
 //! cancellation behave as on a connection.
 
-use super::{Answer, CallError, PathEstimate, Remote, Serve, Sink, SinkClosed};
+use super::{Answer, Body, CallError, PathEstimate, Remote, Serve, Sink, SinkClosed};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
@@ -32,7 +32,7 @@ impl Loopback {
 }
 
 impl Remote for Loopback {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
         let session = self.session.clone();
         async move {
             let (header, answered) = oneshot::channel();
@@ -42,7 +42,8 @@ impl Remote for Loopback {
                     header: Some(header),
                     pieces,
                 };
-                let _ = session.serve(request, &mut sink).await;
+                let mut source = body.into_pieces().into_iter();
+                let _ = session.serve(request, &mut source, &mut sink).await;
             });
             let guard = AbortOnDrop(serving);
             match answered.await {

@@ -82,6 +82,8 @@ pub struct ShareReport {
     pub name: String,
     /// Its folder, control characters escaped.
     pub folder: String,
+    /// What mounts may do at the most: `read-only` or `read-write`.
+    pub access: String,
     /// Mounts that are there.
     pub sessions: Vec<SessionReport>,
     /// Sessions admitted.
@@ -106,6 +108,8 @@ pub struct SessionReport {
     pub mount: String,
     /// When it came, seconds since 1970.
     pub since_unix_secs: u64,
+    /// What it may do: `read-only` or `read-write`.
+    pub access: String,
     /// Requests it made.
     pub requests: u64,
     /// Payload sent to it.
@@ -160,6 +164,22 @@ pub struct MountReport {
     pub readahead_bytes: u64,
     /// Bytes of files under way.
     pub pending_bytes: u64,
+    /// What may be done: `read-only` or `read-write`.
+    pub access: String,
+    /// Bytes that programs wrote.
+    pub written_bytes: u64,
+    /// Bytes that programs wrote and the host has not answered for yet.
+    pub dirty_bytes: u64,
+    /// Times a program waited for room before it could write.
+    pub write_waits: u64,
+    /// Pieces of what was written that could not be brought to the host.
+    pub failed_writes: u64,
+    /// Changes asked of the host.
+    pub changes: u64,
+    /// Requests for locks.
+    pub lock_requests: u64,
+    /// Files the host keeps open for this mount.
+    pub host_opens: u64,
     /// Fetches broken off because the reader went elsewhere.
     pub cancelled: u64,
     /// Reads answered past the caches because the file kept changing.

@@ -3,7 +3,8 @@
 use super::code;
 use super::frame::{FrameError, read_frame};
 use super::tail::Tail;
-use crate::rpc::{Answer, CallError, PathEstimate, Payload, Remote};
+use super::tuning::BODY_BYTES_MAX;
+use crate::rpc::{Answer, Body, CallError, PathEstimate, Payload, Remote};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -19,10 +20,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::SESSION_REQUESTS_MAX;
-use wormhole_protocol::{Fault, Reply, Request};
+use wormhole_protocol::{Change, Fault, Reply, Request};
 
 /// Requests open at once; the rest of the streams is left to those being torn down.
 const REQUESTS_MAX: usize = SESSION_REQUESTS_MAX as usize * 3 / 4;
+/// Unit in which bytes behind requests are counted.
+const BODY_UNIT_BYTES: usize = 1024;
+/// Of streams with bytes behind their requests: others go first, being small and waited for.
+const BODY_PRIORITY: i32 = -1;
 /// How long a rate is measured at least.
 const METER_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes between looks at the clock.
@@ -35,6 +40,8 @@ pub struct QuicRemote {
     connection: Connection,
     tail: Tail,
     slots: Arc<Semaphore>,
+    /// Leave to have bytes behind requests under way.
+    bodies: Semaphore,
     meter: Arc<Meter>,
     counters: Arc<Counters>,
 }
@@ -73,6 +80,7 @@ impl QuicRemote {
             tail: Tail::follow(&connection),
             connection,
             slots: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            bodies: Semaphore::new(BODY_BYTES_MAX / BODY_UNIT_BYTES),
             meter: Arc::default(),
             counters: Arc::default(),
         }
@@ -93,10 +101,16 @@ impl QuicRemote {
         }
     }
 
-    async fn request(&self, request: Request) -> Result<Answer, CallError> {
+    async fn request(&self, request: Request, body: Body) -> Result<Answer, CallError> {
         let frame = request
             .to_frame()
             .map_err(|_| CallError::Fault(Fault::NameTooLong))?;
+        // Before the slot, so that requests without bodies never wait behind those with.
+        let units = body.len().div_ceil(BODY_UNIT_BYTES);
+        let units = u32::try_from(units.min(BODY_BYTES_MAX / BODY_UNIT_BYTES));
+        let units = units.map_err(|_| CallError::Fault(Fault::TooLarge))?;
+        let bodies = self.bodies.acquire_many(units).await;
+        let _under_way = bodies.map_err(|_| CallError::Link)?;
         let slot = self.slots.clone().acquire_owned().await;
         let slot = slot.map_err(|_| CallError::Link)?;
         let (mut send, mut recv) = self
@@ -104,8 +118,15 @@ impl QuicRemote {
             .open_bi()
             .await
             .map_err(|_| CallError::Link)?;
+        if !body.is_empty() {
+            // Fails only on a stream that is closed already.
+            let _ = send.set_priority(BODY_PRIORITY);
+        }
         self.counters.calls.fetch_add(1, Relaxed);
         send.write_all(&frame).await.map_err(|_| CallError::Link)?;
+        let mut pieces = body.into_pieces();
+        // A host that answers early, because it refuses, stops the stream; its answer tells why.
+        let _ = send.write_all_chunks(&mut pieces).await;
         let _ = send.finish();
         self.tail.spoken();
         // From here on dropping `recv` tells the host to stop working on it (STOP_SENDING).
@@ -162,8 +183,8 @@ impl Drop for QuicRemote {
 }
 
 impl Remote for QuicRemote {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
-        self.request(request).boxed()
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+        self.request(request, body).boxed()
     }
 
     fn path(&self) -> PathEstimate {
@@ -205,6 +226,44 @@ fn answers(request: &Request, reply: &Reply) -> bool {
             | (Request::StatFs, Reply::StatFs(_))
             | (Request::GetXattr { .. }, Reply::Xattr(_))
             | (Request::ListXattr { .. }, Reply::XattrNames(_))
+            | (Request::Seek { .. }, Reply::Offset(_))
+            | (Request::TestLock { .. }, Reply::Conflict(_))
+            | (Request::Lock { .. }, Reply::Attr(_))
+            | (
+                Request::Unlock { .. } | Request::UnlockAll { .. },
+                Reply::Done
+            )
+    ) || matches!(request, Request::Change { change, .. } if fits(change, reply))
+}
+
+/// Whether a reply is of the kind a change is answered with.
+fn fits(change: &Change, reply: &Reply) -> bool {
+    matches!(
+        (change, reply),
+        (
+            Change::Open { .. }
+                | Change::Write { .. }
+                | Change::Allocate { .. }
+                | Change::SetAttr { .. }
+                | Change::SetXattr { .. }
+                | Change::RemoveXattr { .. },
+            Reply::Attr(_)
+        ) | (
+            Change::Create { .. }
+                | Change::MakeDir { .. }
+                | Change::MakeNode { .. }
+                | Change::Symlink { .. }
+                | Change::Link { .. },
+            Reply::Made { .. }
+        ) | (
+            Change::Unlink { .. } | Change::RemoveDir { .. },
+            Reply::Removed { .. }
+        ) | (
+            Change::Close { .. } | Change::Sync { .. } | Change::SyncDir { .. },
+            Reply::Done
+        ) | (Change::Rename { .. }, Reply::Renamed { .. })
+            | (Change::Append { .. }, Reply::Appended { .. })
+            | (Change::Copy { .. }, Reply::Copied { .. })
     )
 }
 

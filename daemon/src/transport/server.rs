@@ -296,15 +296,15 @@ impl Doorstep {
             Err(_) => Err(Refusal::Malformed),
         };
         let (reply, session) = match admitted {
-            Ok(admission) => (
-                HelloReply::Welcome(admission.welcome),
-                Some(admission.session),
-            ),
+            Ok(admission) => {
+                let writes = admission.welcome.access.writes();
+                connection.set_receive_window(tuning::admitted_bytes(writes));
+                connection.set_max_concurrent_bi_streams(tuning::admitted_streams());
+                let reply = HelloReply::Welcome(admission.welcome);
+                (reply, Some(admission.session))
+            }
             Err(refusal) => (HelloReply::Refused(refusal), None),
         };
-        if session.is_some() {
-            connection.set_max_concurrent_bi_streams(tuning::admitted_streams());
-        }
         send.write_all(&reply.to_frame().ok()?).await.ok()?;
         let _ = send.finish();
         session

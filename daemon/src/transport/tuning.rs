@@ -29,9 +29,19 @@ const MOUNT_RECEIVE_BYTES: u32 = 32 * 1024 * 1024;
 const MOUNT_STREAM_BYTES: u32 = 24 * 1024 * 1024;
 /// Bytes a host keeps unacknowledged for one mount.
 const HOST_SEND_BYTES: u64 = 24 * 1024 * 1024;
-/// Requests are small; nobody needs to send a host more at once.
-const HOST_RECEIVE_BYTES: u32 = 1024 * 1024;
-const HOST_STREAM_BYTES: u32 = 32 * 1024;
+/// What a host buffers for a peer that was not let in yet: a hello is smaller.
+const HOST_KNOCKING_BYTES: u32 = 32 * 1024;
+/// For a mount that only reads: requests are small, nobody needs to send a host more at once.
+const HOST_READER_BYTES: u32 = 1024 * 1024;
+/// For a mount that writes: 1 Gbit/s at 150 ms is 18 MB.
+const HOST_WRITER_BYTES: u32 = 32 * 1024 * 1024;
+/// For one stream: more than a segment of the size mounts send, so that none waits a round trip for leave to
+/// send its rest.
+const HOST_STREAM_BYTES: u32 = 2 * 1024 * 1024;
+/// Bytes behind requests that a mount has under way at once. Less than the host lets it: were the connection's
+/// window full of bodies for which the host has no room yet, those it waits for could not come.
+pub(super) const BODY_BYTES_MAX: usize = 28 * 1024 * 1024;
+const _: () = assert!(BODY_BYTES_MAX + 2 * 1024 * 1024 <= HOST_WRITER_BYTES as usize);
 
 /// A peer that says nothing for so long is gone. A host stopped for 5 s survives.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(12);
@@ -55,7 +65,7 @@ pub fn host_transport() -> Arc<TransportConfig> {
     config
         // One stream for the hello; more after the mount was let in.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .receive_window(VarInt::from_u32(HOST_RECEIVE_BYTES))
+        .receive_window(VarInt::from_u32(HOST_KNOCKING_BYTES))
         .stream_receive_window(VarInt::from_u32(HOST_STREAM_BYTES))
         .send_window(HOST_SEND_BYTES);
     Arc::new(config)
@@ -68,7 +78,7 @@ pub fn mount_transport() -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(MOUNT_RECEIVE_BYTES))
         .stream_receive_window(VarInt::from_u32(MOUNT_STREAM_BYTES))
-        .send_window(u64::from(HOST_RECEIVE_BYTES))
+        .send_window(u64::from(HOST_WRITER_BYTES))
         .keep_alive_interval(Some(KEEP_ALIVE));
     Arc::new(config)
 }
@@ -76,6 +86,15 @@ pub fn mount_transport() -> Arc<TransportConfig> {
 /// Streams a mount may open once it was let in.
 pub fn admitted_streams() -> VarInt {
     VarInt::from_u32(SESSION_REQUESTS_MAX)
+}
+
+/// Bytes a host buffers for a mount once it was let in.
+pub fn admitted_bytes(writes: bool) -> VarInt {
+    VarInt::from_u32(if writes {
+        HOST_WRITER_BYTES
+    } else {
+        HOST_READER_BYTES
+    })
 }
 
 /// Between the last packet of a question or an answer and the one that follows it (see `transport::tail`):

@@ -159,7 +159,7 @@ fn a_share_in_use_is_not_cleared_and_no_l2_leaves_no_trace() {
 }
 
 #[test]
-fn mount_options_of_fstab_are_taken_and_rw_is_refused() {
+fn mount_options_of_fstab_are_taken() {
     let mut desk = desk();
     let ready = desk.host(&[]);
     let options = "ro,noauto,_netdev,x-systemd.automount,l1_size=8M,no_l2,attr_ttl=5s,owner=host";
@@ -167,17 +167,28 @@ fn mount_options_of_fstab_are_taken_and_rw_is_refused() {
     assert_eq!(read(&desk), "content");
     let capacity = numbers(&desk.status(), "budget_bytes");
     assert!(capacity.contains(&(8 << 20)), "{capacity:?}");
-    let ticket = desk.ticket_file(&ready);
-    let mnt2 = desk.path("mnt2");
-    let said = desk.fails(&[
-        "mount",
-        "--ticket-file",
-        &ticket,
-        "-o",
-        "rw",
-        mnt2.to_str().unwrap(),
-    ]);
-    assert!(said.contains("read-only"), "{said}");
+}
+
+#[test]
+fn a_mount_writes_if_its_ticket_lets_it_and_no_option_forbids_it() {
+    for (flags, options, writes) in [
+        (&[][..], "rw,no_l2", false),
+        (&["--rw", "--ro"], "rw,no_l2", false),
+        (&["--rw"], "ro,no_l2", false),
+        (&["--rw"], "rw,no_l2", true),
+        (&["--rw"], "no_l2", true),
+    ] {
+        let mut desk = desk();
+        let ready = desk.host(flags);
+        desk.mount(&ready, &["-o", options]);
+        let wrote = fs::write(desk.path("mnt/new"), "n");
+        assert_eq!(wrote.is_ok(), writes, "{flags:?} {options}");
+        if let Err(error) = wrote {
+            let kind = std::io::ErrorKind::ReadOnlyFilesystem;
+            assert_eq!(error.kind(), kind, "{flags:?} {options}");
+        }
+        assert_eq!(desk.path("share/new").exists(), writes);
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@
 mod bench;
 mod bench_link;
 mod flags;
+mod host_access;
 mod lives;
+mod locks;
 
 use serde_json::Value;
 use std::fs;

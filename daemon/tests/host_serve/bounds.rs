@@ -30,7 +30,7 @@ fn hog(
             let session = session.clone();
             hogs.spawn(async move {
                 let mut sink = Stuck::after(takes);
-                let ended = session.serve(read_of(urgency), &mut sink).await;
+                let ended = session.serve(read_of(urgency), &mut (), &mut sink).await;
                 (sink, ended)
             });
         }
@@ -43,6 +43,7 @@ fn hog(
                         dir: node(""),
                         known: None,
                     },
+                    &mut (),
                     &mut sink,
                 )
                 .await;
@@ -173,7 +174,7 @@ async fn cancelling_frees_everything() {
     drop(hogs);
     let request = Request::Getattr { node: node("f") };
     let mut sink = Stuck::after(0);
-    session.serve(request, &mut sink).await.unwrap();
+    session.serve(request, &mut (), &mut sink).await.unwrap();
     assert!(sink.reply.is_some());
 }
 
@@ -187,7 +188,9 @@ async fn streams_that_wait_do_not_keep_out_other_classes() {
         let session = session.clone();
         ahead.spawn(async move {
             let mut sink = Stuck::after(1);
-            let _ = session.serve(read_of(ReadUrgency::Ahead), &mut sink).await;
+            let _ = session
+                .serve(read_of(ReadUrgency::Ahead), &mut (), &mut sink)
+                .await;
         });
     }
     settled(&world).await;
@@ -201,7 +204,7 @@ async fn streams_that_wait_do_not_keep_out_other_classes() {
         Request::Getattr { node: node("f") },
     ] {
         let mut sink = Draining(0);
-        session.serve(request, &mut sink).await.unwrap();
+        session.serve(request, &mut (), &mut sink).await.unwrap();
         assert!(sink.0 > 0);
     }
     ahead.abort_all();

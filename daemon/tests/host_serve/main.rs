@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod access;
 mod bounds;
+mod changes;
+mod changes_bounds;
+mod changes_content;
+mod changes_once;
+mod changes_owner;
+mod changes_wire;
 mod gate;
 mod hostile;
 mod list;
+mod locks;
 mod nodes;
 mod read;
 mod world;

@@ -1,12 +1,15 @@
 //! Every kind of node, looked at.
 
+use crate::changes::writable;
 use crate::world::{World, expecting, name, node};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use wormhole_protocol::{Fault, FileKind, LinkTarget, Reply, Request, XattrName};
+use wormhole_protocol::{
+    Change, Fault, FileKind, LinkTarget, RenameHow, Reply, Request, XattrName,
+};
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -175,13 +178,37 @@ async fn symlinks_travel_as_data() {
     }
 }
 
+/// A mount opens what it believes in without a word; another may replace or remove it before the first read.
+#[tokio::test]
+async fn a_file_that_another_mount_replaced_or_removed_can_be_read_for_a_moment() {
+    let (world, mount) = writable().await;
+    let reader = world.mount_as(2).await;
+    for replaced in [true, false] {
+        world.write("a", "first");
+        world.write("new", "second");
+        let id = reader.getattr(node("a")).await.unwrap().id;
+        if replaced {
+            let renamed = mount.rename(("", "new"), ("", "a"), RenameHow::Replace, None);
+            renamed.await.unwrap();
+        } else {
+            let (dir, name, keep) = (node(""), name("a"), None);
+            let unlink = Change::Unlink { dir, name, keep };
+            mount.change(unlink).await.unwrap();
+        }
+        let a = expecting("a", id);
+        assert!(reader.getattr(a.clone()).await.is_err(), "it says so");
+        let (_, bytes) = reader.read(a, 0, 9).await.unwrap();
+        assert_eq!(bytes, b"first");
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_is_another_is_stale() {
     let world = World::new();
     world.write("a", "first");
     fs::create_dir(world.at("d")).unwrap();
     let mount = world.mount().await;
-    let a = mount.lookup("", "a").await.unwrap();
+    let a = mount.getattr(node("a")).await.unwrap();
     let d = mount.lookup("", "d").await.unwrap();
     world.write("new", "second");
     fs::rename(world.at("new"), world.at("a")).unwrap();

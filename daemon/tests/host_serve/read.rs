@@ -219,7 +219,8 @@ async fn a_read_holds_two_segments_at_most() {
     world.write("f", pattern(4 << 20));
     let session = world.session(1).await;
     let mut sink = Stuck::after(0);
-    let mut serving = session.serve(read(node("f"), 0, 4 << 20), &mut sink);
+    let mut nothing = ();
+    let mut serving = session.serve(read(node("f"), 0, 4 << 20), &mut nothing, &mut sink);
     // Until it waits for the sink with the next segment ready.
     let next_ready = async {
         while world.sessions()[0].buffer_bytes < (128 + 512) << 10 {

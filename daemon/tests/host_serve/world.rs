@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use wormhole::host::{Gate, HostState, ManualClock, Service, SessionSnapshot, Share, TicketLimits};
+use wormhole::host::{
+    Gate, HostState, ManualClock, Service, SessionSnapshot, Share, ShareRules, TicketLimits,
+};
 use wormhole::rpc::loopback::Loopback;
 use wormhole::rpc::{Admission, CallError, Gate as _, Remote, Serve, Sink, SinkClosed};
 use wormhole_protocol::codec::{Wire, body_len};
@@ -28,42 +30,54 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) service: Arc<Service>,
     pub(crate) secret: Secret,
+    rules: ShareRules,
     dir: Arc<TempDir>,
 }
 
 impl World {
-    /// An empty share.
+    /// An empty share, to be read.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("share")).unwrap();
-        Self::over(Arc::new(dir), 1)
+        Self::with(ShareRules::default())
     }
 
-    fn over(dir: Arc<TempDir>, epoch: u64) -> Self {
+    /// An empty share under `rules`.
+    pub(crate) fn with(rules: ShareRules) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("share")).unwrap();
+        Self::over(Arc::new(dir), 1, rules)
+    }
+
+    fn over(dir: Arc<TempDir>, epoch: u64, rules: ShareRules) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
         let gate = Arc::new(Gate::new(Epoch(epoch), clock.clone()));
-        let service = add_share(&gate, &dir, "share");
-        let secret = service.state().issue(TicketLimits::default(), NOW).unwrap();
+        let service = add_share(&gate, &dir, "share", rules);
+        // A ticket that leaves it to the rules.
+        let limits = TicketLimits {
+            access: rules.access,
+            ..TicketLimits::default()
+        };
+        let secret = service.state().issue(limits, NOW).unwrap();
         Self {
             gate,
             clock,
             service,
             secret,
+            rules,
             dir,
         }
     }
 
     /// The host ends and begins again.
     pub(crate) fn restart(self) -> Self {
-        let dir = self.dir.clone();
+        let (dir, rules) = (self.dir.clone(), self.rules);
         drop(self);
-        Self::over(dir, 2)
+        Self::over(dir, 2, rules)
     }
 
     /// Serves another folder, `name`, through the same gate.
     pub(crate) fn add_share(&self, name: &str) -> Arc<Service> {
         std::fs::create_dir(self.outside(name)).unwrap();
-        add_share(&self.gate, &self.dir, name)
+        add_share(&self.gate, &self.dir, name, self.rules)
     }
 
     /// A path beside the share.
@@ -109,12 +123,12 @@ impl World {
     }
 }
 
-fn add_share(gate: &Gate, dir: &TempDir, name: &str) -> Arc<Service> {
+fn add_share(gate: &Gate, dir: &TempDir, name: &str, rules: ShareRules) -> Arc<Service> {
     let path = dir.path().join(name);
     let share = Share::open(&path, Share::name_for(&path)).unwrap();
     let state = HostState::open(&dir.path().join("state")).unwrap();
     let state = state.share(&share).unwrap();
-    gate.add_share(share, state).unwrap()
+    gate.add_share_with(share, state, rules).unwrap()
 }
 
 pub(crate) fn hello(secret: &Secret, mount: u8) -> Hello {

@@ -13,9 +13,17 @@ mod support;
 mod changes;
 mod content;
 mod disk_cache;
+mod locks;
 mod loss;
+mod mapped;
+mod names;
+mod owners;
+mod pair;
+mod read_only;
 mod requests;
+mod space;
 mod tree;
+mod write;
 
 use std::path::{Path, PathBuf};
 use support::world::{self, Host, Options};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use wormhole::rpc::loopback::Loopback;
-use wormhole::rpc::{Answer, CallError, PathEstimate, Remote};
+use wormhole::rpc::{Answer, Body, CallError, PathEstimate, Remote};
 use wormhole_protocol::Request;
 
 pub struct Distant {
@@ -30,13 +30,13 @@ impl Distant {
 }
 
 impl Remote for Distant {
-    fn call(&self, request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
         async move {
             let calls = self.calls.fetch_add(1, SeqCst) + 1;
             self.calls_max.fetch_max(calls, SeqCst);
             tokio::time::sleep(self.rtt).await;
             self.calls.fetch_sub(1, SeqCst);
-            self.host.call(request).await
+            self.host.call_with(request, body).await
         }
         .boxed()
     }

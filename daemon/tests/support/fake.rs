@@ -1,14 +1,17 @@
 //! A host whose tree lives in memory: serves requests, counts them, and misbehaves on demand.
 
-use bytes::Bytes;
+mod changes;
+
+use changes::Held;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::sync::Semaphore;
-use wormhole::rpc::{Serve, Sink, SinkClosed};
+use wormhole::rpc::{Serve, Sink, SinkClosed, Source};
 use wormhole_protocol::*;
 
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub struct FakeFile {
     pub attr: Attr,
     pub seed: u64,
     pub target: Option<Vec<u8>>,
+    /// Its bytes, once they were written to; made up of `seed` until then.
+    pub data: Option<Arc<Vec<u8>>>,
 }
 
 /// The byte at `offset` of the content `seed`: what tests compare with.
@@ -59,6 +64,14 @@ pub struct Misbehaviour {
     pub short_by: u64,
     /// Every read finds a new version.
     pub restless: bool,
+    /// The n-th write from now on (1: the next) fails with this fault, and is not done.
+    pub fail_write: Option<(u64, Fault)>,
+    /// How long changes take, before they are done.
+    pub delay_changes: Duration,
+    /// The connection is lost after the first of such changes was done, before its answer.
+    pub lose_answer: Option<fn(&Change) -> bool>,
+    /// Refuses all changes.
+    pub read_only: bool,
 }
 
 pub struct FakeHost {
@@ -74,6 +87,11 @@ pub struct FakeHost {
     /// Serve futures running.
     pub running: Arc<AtomicUsize>,
     versions: AtomicU64,
+    inodes: AtomicU64,
+    /// What the mount holds.
+    pub held: Mutex<Held>,
+    /// Changes that were done, whatever came of them.
+    pub applied: Mutex<Vec<Change>>,
 }
 
 pub const ROOT_INODE: u64 = 1000;
@@ -90,6 +108,9 @@ impl FakeHost {
             gated: false.into(),
             running: Arc::default(),
             versions: AtomicU64::new(100),
+            inodes: AtomicU64::new(1_000_000),
+            held: Mutex::default(),
+            applied: Mutex::default(),
         });
         host.put("", attr(ROOT_INODE, FileKind::Directory, 0, 0), 0);
         host
@@ -100,6 +121,7 @@ impl FakeHost {
             attr,
             seed,
             target: None,
+            data: None,
         };
         self.tree
             .lock()
@@ -134,7 +156,14 @@ impl FakeHost {
     }
 
     fn find(&self, node: &NodeRef) -> Result<FakeFile, Fault> {
+        let held = self.held.lock().unwrap();
         let tree = self.tree.lock().unwrap();
+        if let Some(id) = node.expect
+            && held.is_open(id)
+        {
+            let named = tree.values().find(|file| file.attr.id == id).cloned();
+            return named.or_else(|| held.orphan(id)).ok_or(Fault::Io);
+        }
         let file = tree.get(node.path.as_bytes()).ok_or(Fault::NotFound)?;
         match node.expect {
             Some(id) if id != file.attr.id => Err(Fault::Stale),
@@ -160,7 +189,12 @@ impl FakeHost {
         Ok((attr, entries.collect()))
     }
 
-    async fn answer(&self, request: Request, sink: &mut dyn Sink) -> Result<(), SinkClosed> {
+    async fn answer(
+        &self,
+        request: Request,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Result<(), SinkClosed> {
         let reply = match &request {
             Request::Lookup { dir, name } => match dir.path.join(name) {
                 Ok(path) => self
@@ -185,6 +219,20 @@ impl FakeHost {
                 Ok(file) => return self.send_read(file, *range, sink).await,
                 Err(fault) => Err(fault),
             },
+            Request::Change {
+                seq,
+                settled,
+                change,
+                ..
+            } => {
+                return self
+                    .change((*seq, *settled), change.clone(), source, sink)
+                    .await;
+            }
+            // Nobody else is there who could be in the way.
+            Request::Lock { lock, .. } => self.attr_of_open(lock.open).map(Reply::Attr),
+            Request::Unlock { .. } | Request::UnlockAll { .. } => Ok(Reply::Done),
+            Request::TestLock { .. } => Ok(Reply::Conflict(None)),
             _ => Err(Fault::Unsupported),
         };
         sink.reply(reply.unwrap_or_else(Reply::Fault)).await
@@ -247,8 +295,8 @@ impl FakeHost {
                 self.gate.acquire().await.unwrap().forget();
             }
             let n = (len - at).min(4096);
-            let piece = bytes_at(file.seed, range.offset() + at, n as usize);
-            sink.send(Bytes::from(piece)).await?;
+            sink.send(file.piece(range.offset() + at, n as usize))
+                .await?;
             self.sent.fetch_add(n, SeqCst);
             at += n;
         }
@@ -276,6 +324,7 @@ impl Serve for FakeHost {
     fn serve<'a>(
         &'a self,
         request: Request,
+        source: &'a mut dyn Source,
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<(), SinkClosed>> {
         self.requests.lock().unwrap().push(request.clone());
@@ -283,7 +332,7 @@ impl Serve for FakeHost {
         let running = Running(self.running.clone());
         async move {
             let _running = running;
-            self.answer(request, sink).await
+            self.answer(request, source, sink).await
         }
         .boxed()
     }

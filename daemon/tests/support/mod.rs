@@ -4,5 +4,6 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by several test binaries")]
 
 pub mod distant;
+pub mod door;
 pub mod fake;
 pub mod world;

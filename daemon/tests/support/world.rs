@@ -6,44 +6,54 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use wormhole::host::{Gate, HostState, Share, SystemClock, TicketLimits};
+use wormhole::host::{Gate, HostState, Share, ShareRules, ShareState, SystemClock, TicketLimits};
 use wormhole::mount::fuse::{FuseOptions, Owner};
 use wormhole::mount::{MountConfig, Mounted};
 use wormhole::transport::{Dialer, Identity, ServerEndpoint, server};
 use wormhole_cache::DiskConfig;
-use wormhole_protocol::{Epoch, MountId, Ticket};
+use wormhole_protocol::{Access, Epoch, MountId, Secret, Ticket};
 
 /// A host that serves one folder.
 pub struct Host {
+    /// Grants what the share's rules do.
     pub ticket: Ticket,
+    /// Only to look.
+    pub ticket_to_look: Ticket,
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
 }
 
 impl Host {
-    /// Serves `folder` at `address` with the state in `state`.
+    /// Serves `folder`, to be read, at `address` with the state in `state`.
     pub async fn start(folder: &Path, state: &Path, address: &str) -> Self {
+        Self::start_with(folder, state, address, ShareRules::default()).await
+    }
+
+    /// The same, under `rules`.
+    pub async fn start_with(folder: &Path, state: &Path, address: &str, rules: ShareRules) -> Self {
         let identity = Identity::load_or_create(state).unwrap();
         let host_state = HostState::open(state).unwrap();
         let share = Share::open(folder, Share::name_for(folder)).unwrap();
         let share_state = host_state.share(&share).unwrap();
-        let secret = share_state.issue(TicketLimits::default(), 0).unwrap();
+        let secret = issue(&share_state, rules.access);
+        let secret_to_look = issue(&share_state, Access::Read);
         let gate = Arc::new(Gate::new(Epoch(rand()), Arc::new(SystemClock::default())));
-        gate.add_share(share, share_state).unwrap();
+        gate.add_share_with(share, share_state, rules).unwrap();
         let endpoint = ServerEndpoint::bind(address.parse().unwrap(), &identity).unwrap();
         let address = endpoint.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(server::serve(endpoint, gate, Arc::default(), async move {
             let _ = stopped.await;
         }));
-        let ticket = Ticket {
+        let ticket = |secret| Ticket {
             host: identity.host_key(),
             secret,
             addresses: vec![address],
         };
         Self {
-            ticket,
+            ticket: ticket(secret),
+            ticket_to_look: ticket(secret_to_look),
             address,
             stop: Some(stop),
             task: Some(task),
@@ -56,6 +66,14 @@ impl Host {
     }
 }
 
+fn issue(state: &ShareState, access: Access) -> Secret {
+    let limits = TicketLimits {
+        access,
+        ..TicketLimits::default()
+    };
+    state.issue(limits, 0).unwrap()
+}
+
 /// How a test mounts.
 #[derive(Clone)]
 pub struct Options {
@@ -64,6 +82,8 @@ pub struct Options {
     pub attr_ttl: Duration,
     pub timeout: Duration,
     pub owner: Owner,
+    pub allow_other: bool,
+    pub write_buffer_bytes: u64,
 }
 
 impl Default for Options {
@@ -74,6 +94,8 @@ impl Default for Options {
             attr_ttl: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
             owner: Owner::Host,
+            allow_other: false,
+            write_buffer_bytes: 64 << 20,
         }
     }
 }
@@ -92,10 +114,12 @@ pub async fn mount(ticket: &Ticket, mountpoint: &Path, options: &Options) -> Mou
         }),
         attr_ttl: Some(options.attr_ttl),
         timeout: options.timeout,
+        write_buffer_bytes: options.write_buffer_bytes,
+        read_only: false,
         fuse: FuseOptions {
             fs_name: "wormhole-test".into(),
             owner: options.owner,
-            allow_other: false,
+            allow_other: options.allow_other,
             noexec: false,
             threads: 2,
         },

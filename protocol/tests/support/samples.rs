@@ -3,11 +3,13 @@
 //! Each list is checked by an exhaustive `match`, so that a new variant does not compile until it
 //! has a sample here. Never change a sample: add one.
 
+mod changes;
+
 use wormhole_protocol::{
-    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
-    HelloReply, LinkTarget, ListFrame, ListingDigest, MountId, Name, NodeRef, Proof, ReadUrgency,
-    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
-    XattrName,
+    Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind,
+    Hello, HelloReply, LinkTarget, ListFrame, ListingDigest, LockConflict, LockMode, LockRange,
+    MountId, Name, NodeRef, Proof, ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits,
+    ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -81,7 +83,11 @@ pub(crate) fn hello_replies() -> Vec<Sample<HelloReply>> {
         limits: SessionLimits {
             requests_max: 256,
             read_bytes_max: 64 << 20,
+            opens_max: 1024,
         },
+        access: Access::ReadWrite,
+        resumed: true,
+        maps_users: false,
         root: attr(FileKind::Directory),
     });
     let refusals = [
@@ -153,6 +159,7 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
     requests
         .into_iter()
         .map(|r| (request_label(&r), r))
+        .chain(changes::requests())
         .collect()
 }
 
@@ -170,6 +177,12 @@ fn request_label(request: &Request) -> &'static str {
         Request::StatFs => "statfs",
         Request::GetXattr { .. } => "getxattr",
         Request::ListXattr { .. } => "listxattr",
+        Request::Seek { .. }
+        | Request::Change { .. }
+        | Request::Lock { .. }
+        | Request::Unlock { .. }
+        | Request::UnlockAll { .. }
+        | Request::TestLock { .. } => unreachable!("in changes.rs"),
     }
 }
 
@@ -201,7 +214,45 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
         ]),
         Reply::Unchanged(attr(FileKind::Directory)),
     ]);
+    replies.extend(change_replies());
     replies.into_iter().map(|r| (reply_label(&r), r)).collect()
+}
+
+/// What changes, seeks and locks are answered by.
+fn change_replies() -> Vec<Reply> {
+    let (file, dir) = (attr(FileKind::File), attr(FileKind::Directory));
+    let renamed = |other| Reply::Renamed {
+        attr: file,
+        from: dir,
+        to: dir,
+        other,
+    };
+    let conflict = LockConflict {
+        range: LockRange::new(1, 300).expect("first before last"),
+        mode: LockMode::Shared,
+    };
+    vec![
+        Reply::Done,
+        Reply::Made { attr: file, dir },
+        Reply::Removed { dir, left: None },
+        Reply::Removed {
+            dir,
+            left: Some(file),
+        },
+        renamed(None),
+        renamed(Some(file)),
+        Reply::Appended {
+            offset: 5 << 30,
+            attr: file,
+        },
+        Reply::Copied {
+            len: 70_000,
+            attr: file,
+        },
+        Reply::Offset(i64::MAX as u64),
+        Reply::Conflict(None),
+        Reply::Conflict(Some(conflict)),
+    ]
 }
 
 fn kinds() -> Vec<FileKind> {
@@ -236,6 +287,17 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Xattr(_) => "xattr",
         Reply::XattrNames(_) => "xattr names",
         Reply::Unchanged(_) => "unchanged",
+        Reply::Done => "done",
+        Reply::Made { .. } => "made",
+        Reply::Removed { left: None, .. } => "removed: gone",
+        Reply::Removed { left: Some(_), .. } => "removed: left",
+        Reply::Renamed { other: None, .. } => "renamed",
+        Reply::Renamed { other: Some(_), .. } => "renamed: other",
+        Reply::Appended { .. } => "appended",
+        Reply::Copied { .. } => "copied",
+        Reply::Offset(_) => "offset",
+        Reply::Conflict(None) => "conflict: none",
+        Reply::Conflict(Some(_)) => "conflict",
     }
 }
 
@@ -258,6 +320,21 @@ fn fault_label(fault: Fault) -> &'static str {
         Fault::Unsupported => "fault: unsupported",
         Fault::Changed => "fault: changed",
         Fault::Closing => "fault: closing",
+        Fault::Exists => "fault: exists",
+        Fault::NotEmpty => "fault: not empty",
+        Fault::NoSpace => "fault: no space",
+        Fault::Quota => "fault: quota",
+        Fault::FileTooLarge => "fault: file too large",
+        Fault::CrossDevice => "fault: cross device",
+        Fault::Busy => "fault: busy",
+        Fault::TooManyLinks => "fault: too many links",
+        Fault::TextBusy => "fault: text busy",
+        Fault::Locked => "fault: locked",
+        Fault::NotPermitted => "fault: not permitted",
+        Fault::NoData => "fault: no data",
+        Fault::NotOpen => "fault: not open",
+        Fault::Settled => "fault: settled",
+        Fault::Deadlock => "fault: deadlock",
     }
 }
 

@@ -1,5 +1,8 @@
 //! Strategies that make any value of any wire type, edges more often than chance would.
 
+mod any_change;
+
+use any_change::{access, change_request, conflict};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -64,8 +67,10 @@ fn link_target() -> impl Strategy<Value = LinkTarget> {
 }
 
 fn xattr_name() -> impl Strategy<Value = XattrName> {
-    vec(1..=255u8, 1..=250)
-        .prop_map(|rest| XattrName::new([b"user.".as_slice(), &rest].concat()).expect("valid"))
+    let user = vec(1..=255u8, 1..=250).prop_map(|rest| [b"user.".as_slice(), &rest].concat());
+    let acls = ["system.posix_acl_access", "system.posix_acl_default"];
+    prop_oneof![4 => user, 1 => select(acls.to_vec()).prop_map(|name| name.as_bytes().to_vec())]
+        .prop_map(|name| XattrName::new(name).expect("valid"))
 }
 
 fn file_id() -> impl Strategy<Value = FileId> {
@@ -127,6 +132,7 @@ fn attr() -> impl Strategy<Value = Attr> {
             changed: times.2,
             version: ContentVersion(version),
         })
+        .boxed()
 }
 
 /// Any hello.
@@ -161,22 +167,27 @@ pub(crate) fn hello_reply() -> impl Strategy<Value = HelloReply> {
     let welcome = (
         any::<u16>(),
         (number(), number(), number()),
-        any::<u32>(),
+        any::<[u32; 2]>(),
         any::<[u8; 16]>(),
         name(),
+        (access(), any::<[bool; 2]>()),
         attr(),
     )
         .prop_map(
-            |(version, numbers, requests_max, share, name, root)| Welcome {
+            |(version, numbers, maxima, share, name, (access, flags), root)| Welcome {
                 version,
                 features: Features(numbers.0),
                 share: ShareId(share),
                 name,
                 epoch: Epoch(numbers.1),
                 limits: SessionLimits {
-                    requests_max,
+                    requests_max: maxima[0],
                     read_bytes_max: numbers.2,
+                    opens_max: maxima[1],
                 },
+                access,
+                resumed: flags[0],
+                maps_users: flags[1],
                 root,
             },
         );
@@ -205,6 +216,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::StatFs),
         (node(), xattr_name()).prop_map(|(node, name)| Request::GetXattr { node, name }),
         node().prop_map(|node| Request::ListXattr { node }),
+        change_request().boxed(),
     ]
 }
 
@@ -230,6 +242,28 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         vec(any::<u8>(), 0..2000).prop_map(Reply::Xattr),
         vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
         attr().prop_map(Reply::Unchanged),
+        change_reply().boxed(),
+    ]
+}
+
+/// Any reply to a change, a seek or about a lock.
+fn change_reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        Just(Reply::Done),
+        (attr(), attr()).prop_map(|(attr, dir)| Reply::Made { attr, dir }),
+        (attr(), option::of(attr())).prop_map(|(dir, left)| Reply::Removed { dir, left }),
+        (attr(), attr(), attr(), option::of(attr())).prop_map(|(attr, from, to, other)| {
+            Reply::Renamed {
+                attr,
+                from,
+                to,
+                other,
+            }
+        }),
+        (number(), attr()).prop_map(|(offset, attr)| Reply::Appended { offset, attr }),
+        (number(), attr()).prop_map(|(len, attr)| Reply::Copied { len, attr }),
+        number().prop_map(Reply::Offset),
+        option::of(conflict()).prop_map(Reply::Conflict),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the host command, up to the socket.
 
 use super::*;
+use crate::host::ShareRules;
 use std::path::Path;
 
 fn plan(dir: &Path, folders: &[&str]) -> HostPlan {
@@ -19,6 +20,8 @@ fn plan(dir: &Path, folders: &[&str]) -> HostPlan {
         advertise: Vec::new(),
         expires: None,
         max_mounts: None,
+        ticket_access: Access::Read,
+        rules: ShareRules::default(),
         new_ticket: false,
         json: false,
         metrics: None,
@@ -58,7 +61,31 @@ fn the_command_that_is_printed_holds_a_ticket_that_reads_back() {
     assert_eq!(json["share"], "films");
     assert_eq!(json["addresses"][0], ticket.addresses[0].to_string());
     assert!(json["expires"].is_null());
-    assert_eq!(json.as_object().unwrap().len(), 4);
+    assert_eq!(json["access"], "read-only");
+    assert_eq!(json.as_object().unwrap().len(), 5);
+}
+
+#[test]
+fn either_ticket_of_a_writable_share_says_what_it_is_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = plan(dir.path(), &["a"]);
+    let (plain, text, _) = invite(&plan);
+    assert!(text.contains("\"a\", read-only.\nOn the"), "{text}");
+    plan.rules.access = Access::ReadWrite;
+    let (looking, text, json) = invite(&plan);
+    assert_eq!(looking, plain, "the ticket to look is the one it was");
+    assert!(
+        text.contains("read-only.\n") && text.contains("can only be looked at"),
+        "{text}"
+    );
+    assert!(json.contains("\"access\":\"read-only\""), "{json}");
+    plan.ticket_access = Access::ReadWrite;
+    let (writing, text, json) = invite(&plan);
+    assert_ne!(writing, looking);
+    assert!(text.contains("\"a\", read-write.\n"), "{text}");
+    assert!(text.contains("can change and delete"), "{text}");
+    assert!(json.contains("\"access\":\"read-write\""), "{json}");
+    assert_eq!(invite(&plan).0, writing, "the same after a restart");
 }
 
 #[test]
@@ -116,6 +143,7 @@ fn a_host_reports_its_share_and_no_secret() {
     let host = start(&plan(dir.path(), &["a"])).unwrap();
     let json = serde_json::to_string(&host.reporter()()).unwrap();
     assert!(json.contains("\"name\":\"a\""), "{json}");
+    assert!(json.contains("\"access\":\"read-only\""), "{json}");
     let ticket = host.invitations[0].ticket.to_string();
     let secret: String = host.invitations[0]
         .ticket

@@ -5,10 +5,23 @@ use super::*;
 use crate::config::{Address, OwnerMode};
 use clap::{CommandFactory, Parser};
 
+const ROOT: Powers = Powers {
+    root: true,
+    make_devices: true,
+};
+const NOBODY: Powers = Powers {
+    root: false,
+    make_devices: false,
+};
+
 fn host_of(args: &[&str]) -> anyhow::Result<HostPlan> {
+    host_by(ROOT, args)
+}
+
+fn host_by(powers: Powers, args: &[&str]) -> anyhow::Result<HostPlan> {
     let all = [&["wormhole", "host", "--state-dir", "/s"], args].concat();
     match Flags::try_parse_from(all)?.command {
-        Command::Host(flags) => host(flags),
+        Command::Host(flags) => host(flags, powers),
         _ => unreachable!(),
     }
 }
@@ -92,6 +105,43 @@ fn each_host_flag_changes_the_plan() {
     change(&["--metrics", "127.0.0.1:9"], |p| {
         p.metrics = Some("127.0.0.1:9".parse().unwrap());
     });
+    assert_eq!(plain.rules, ShareRules::default());
+    change(&["--rw"], |p| {
+        p.rules.access = Access::ReadWrite;
+        p.ticket_access = Access::ReadWrite;
+    });
+    change(&["--rw", "--ro"], |p| p.rules.access = Access::ReadWrite);
+    change(&["--rw", "--map-users"], |p| {
+        p.rules.access = Access::ReadWrite;
+        p.ticket_access = Access::ReadWrite;
+        p.rules.map_users = true;
+    });
+    change(&["--rw", "--allow-devices"], |p| {
+        p.rules.access = Access::ReadWrite;
+        p.ticket_access = Access::ReadWrite;
+        p.rules.allow_devices = true;
+    });
+    assert_eq!(host_of(&["/f", "--ro"]).unwrap(), plain, "as it is anyway");
+}
+
+#[test]
+fn what_only_the_mighty_can_do_is_refused_to_others_with_the_reason() {
+    let said = |powers, args: &[&str]| {
+        let all = [&["/f"], args].concat();
+        format!("{:#}", host_by(powers, &all).unwrap_err())
+    };
+    for flag in ["--map-users", "--allow-devices"] {
+        assert!(said(ROOT, &[flag]).contains("--rw"), "{flag}");
+        assert!(said(ROOT, &[flag, "--ro"]).contains("--rw"), "{flag}");
+    }
+    assert!(said(NOBODY, &["--rw", "--map-users"]).contains("root"));
+    assert!(said(NOBODY, &["--rw", "--allow-devices"]).contains("CAP_MKNOD"));
+    let capable = Powers {
+        make_devices: true,
+        ..NOBODY
+    };
+    assert!(host_by(capable, &["/f", "--rw", "--allow-devices"]).is_ok());
+    assert!(host_by(NOBODY, &["/f", "--rw"]).is_ok());
 }
 
 #[test]
@@ -136,6 +186,10 @@ fn each_mount_flag_and_option_changes_the_plan() {
     change(&["--l2-size", "1G"], "l2_size=1G", |p| {
         p.l2.as_mut().unwrap().budget_bytes = 1 << 30;
     });
+    change(&["--write-buffer", "16M"], "write_buffer=16M", |p| {
+        p.write_buffer_bytes = 16 << 20;
+    });
+    change(&["--ro"], "ro", |p| p.read_only = true);
     change(&["--attr-ttl", "0"], "attr_ttl=0", |p| {
         p.attr_ttl = Some(Duration::ZERO);
     });
@@ -199,7 +253,7 @@ fn figures_out_of_range_and_conflicts_are_refused() {
         &["--timeout", "0"],
         &["--attr-ttl", "9999d"],
         &["--owner", "root"],
-        &["-o", "rw"],
+        &["--write-buffer", "1M"],
         &["-o", "what"],
         &["/n"],
     ] {

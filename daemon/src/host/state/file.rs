@@ -12,13 +12,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The format this version writes, and the only one it reads.
-pub(super) const FORMAT: u32 = 1;
+/// Of a share whose tickets are all to look.
+const FORMAT_READING: u32 = 1;
+/// Tickets may say that they are to change as well. A version that knows only the first format refuses
+/// it with the advice to update, rather than call the file damaged.
+const FORMAT_WRITING: u32 = 2;
+
+/// The earliest format that can say what is in `tickets`.
+pub(super) fn format_for(tickets: &[TicketRecord]) -> u32 {
+    if tickets.iter().any(TicketRecord::writes) {
+        FORMAT_WRITING
+    } else {
+        FORMAT_READING
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stored {
-    /// [`FORMAT`].
+    /// As [`format_for`] says.
     pub(super) format: u32,
     /// In hex.
     pub(super) share: String,
@@ -53,7 +65,7 @@ pub(super) fn load(path: &Path) -> Result<Option<Stored>, StateError> {
         return Err(corrupt());
     }
     let FormatOnly { format } = serde_json::from_slice(&text).map_err(|_| corrupt())?;
-    if format != FORMAT {
+    if !(FORMAT_READING..=FORMAT_WRITING).contains(&format) {
         return Err(StateError::UnknownFormat {
             path: shown(path),
             format,

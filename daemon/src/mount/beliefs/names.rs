@@ -2,6 +2,7 @@
 //!
 //! Lock: `recent`, never across an await.
 
+use crate::mount::heard::Heard;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -18,6 +19,28 @@ pub struct Told {
     pub attr: Option<Attr>,
     /// When.
     pub at: Instant,
+    /// When that was asked.
+    pub asked: Instant,
+}
+
+impl Told {
+    /// Heard so.
+    pub fn new(attr: Option<Attr>, heard: impl Into<Heard>) -> Self {
+        let Heard { asked, told } = heard.into();
+        Self {
+            attr,
+            at: told,
+            asked,
+        }
+    }
+
+    /// When it was asked and told.
+    pub fn heard(&self) -> Heard {
+        Heard {
+            asked: self.asked,
+            told: self.at,
+        }
+    }
 }
 
 /// Names by directory, least recently used last.
@@ -82,7 +105,7 @@ mod tests {
         let names = Names::default();
         let name = Name::new("a").unwrap();
         let now = Instant::now();
-        let told = |at| Told { attr: None, at };
+        let told = |at| Told::new(None, at);
         names.put(dir(1), &name, told(now + Duration::from_secs(1)));
         names.put(dir(1), &name, told(now));
         names.put(dir(2), &name, told(now));
@@ -102,14 +125,7 @@ mod tests {
         let now = Instant::now();
         let name = |i: usize| Name::new(i.to_string()).unwrap();
         for i in 0..NAMES_MAX.get() + 10 {
-            names.put(
-                dir(1),
-                &name(i),
-                Told {
-                    attr: None,
-                    at: now,
-                },
-            );
+            names.put(dir(1), &name(i), Told::new(None, now));
         }
         assert!(names.get(dir(1), &name(9)).is_none());
         assert!(names.get(dir(1), &name(10)).is_some());

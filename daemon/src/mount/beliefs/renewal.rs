@@ -92,7 +92,7 @@ impl Beliefs {
             // Nothing was learnt. What is believed runs out, and then whoever looks is told.
             _ => return,
         };
-        self.names.put(dir.id, name, Told { attr, at: asked });
+        self.names.put(dir.id, name, Told::new(attr, asked));
     }
 
     /// Asks for the attributes of the root, which has no name to look up.
@@ -149,7 +149,7 @@ impl Beliefs {
                 Ok(Reply::Listing(attr)) => {
                     dir.learn(attr, asked);
                     if let Ok(answer) = answer {
-                        arrive(&dir, answer, &weak).await;
+                        arrive(&dir, answer, asked, &weak).await;
                     }
                 }
                 Err(error) if is_gone(*error) || *error == CallError::Fault(Fault::NotFound) => {
@@ -195,13 +195,14 @@ impl Beliefs {
 }
 
 /// Draws a listing, and has it take the place of the old one once it is complete.
-async fn arrive(dir: &Arc<Node>, answer: Answer, beliefs: &Weak<Beliefs>) {
-    let listing = Listing::start(answer);
+async fn arrive(dir: &Arc<Node>, answer: Answer, asked: Instant, beliefs: &Weak<Beliefs>) {
+    let listing = Listing::start(answer, asked);
     let is_whole = listing.is_whole(LIST_DIGEST_ENTRIES_MAX).await;
     let Some(beliefs) = beliefs.upgrade() else {
         return;
     };
     if is_whole {
+        beliefs.amend(dir, &listing);
         beliefs.listings.renew(dir, listing, beliefs.ttl);
     } else if listing.arrived() > LIST_DIGEST_ENTRIES_MAX {
         beliefs.evidence.is_too_long(dir.id);

@@ -12,13 +12,13 @@ use std::path::Path;
 /// The type in the mount table.
 const FS_TYPE: &str = "fuse.wormhole";
 
-/// Mounts a new FUSE connection read-only at `mountpoint`; the descriptor is its device.
+/// Mounts a new FUSE connection at `mountpoint`; the descriptor is its device.
 pub(super) fn attach(
     mountpoint: &Path,
     source: &str,
     acl: SessionACL,
     default_permissions: bool,
-    noexec: bool,
+    flags: MountFlags,
 ) -> io::Result<OwnedFd> {
     let device = open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let uid = rustix::process::getuid().as_raw();
@@ -34,9 +34,7 @@ pub(super) fn attach(
         options.push_str(",default_permissions");
     }
     let options = CString::new(options)?;
-    let mut flags =
-        MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOATIME;
-    flags.set(MountFlags::NOEXEC, noexec);
+    let flags = flags | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOATIME;
     mount(source, mountpoint, FS_TYPE, flags, options.as_c_str())?;
     Ok(device)
 }

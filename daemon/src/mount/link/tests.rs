@@ -15,7 +15,11 @@ fn welcome(share: u8, epoch: u64) -> Welcome {
         limits: SessionLimits {
             requests_max: 1,
             read_bytes_max: 1,
+            opens_max: 1,
         },
+        access: Access::Read,
+        resumed: false,
+        maps_users: false,
         root: Attr {
             id: FileId {
                 device: 1,
@@ -54,7 +58,11 @@ impl Fragile {
 }
 
 impl Remote for Fragile {
-    fn call(&self, _request: Request) -> BoxFuture<'_, Result<Answer, CallError>> {
+    fn call_with(
+        &self,
+        _request: Request,
+        _body: Body,
+    ) -> BoxFuture<'_, Result<Answer, CallError>> {
         async move {
             if *self.broken.lock() {
                 return Err(CallError::Link);

@@ -2,7 +2,7 @@
 
 use super::super::frame::{FrameError, read_frame};
 use super::super::tail::Tail;
-use crate::rpc::{Serve, Sink, SinkClosed};
+use crate::rpc::{Serve, Sink, SinkClosed, Source, SourceBroken};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,7 +15,9 @@ use wormhole_protocol::{Fault, Reply, Request};
 
 /// For the whole request frame to arrive.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// For the mount to take one piece of payload.
+/// Largest piece of a body taken from the connection at once.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// For the mount to take one piece of payload, or to send one of a body.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The mount broke the protocol.
@@ -38,15 +40,23 @@ pub(super) async fn run(
         }
     };
     let stopped = send.stopped();
+    let mut source = StreamSource {
+        recv,
+        left: body_len(&request),
+        violated: false,
+    };
     let mut sink = StreamSink {
         send,
         answered: false,
     };
     let served = tokio::select! {
-        served = session.serve(request, &mut sink) => served,
+        served = session.serve(request, &mut source, &mut sink) => served,
         // The mount no longer wants it, or is gone: dropping the future ends the work.
         _ = stopped => Err(SinkClosed),
     };
+    if source.violated {
+        return Err(Violation);
+    }
     if served.is_ok() && sink.answered {
         let _ = sink.send.finish();
         tail.spoken();
@@ -59,6 +69,50 @@ pub(super) async fn run(
 fn reset(send: &mut SendStream, fault: Fault) {
     // Fails only on a stream that is closed already.
     let _ = send.reset(VarInt::from_u32(fault.code()));
+}
+
+/// How many bytes a request says follow it.
+fn body_len(request: &Request) -> usize {
+    match request {
+        Request::Change { change, .. } => change.body_len(),
+        _ => 0,
+    }
+}
+
+/// The bytes behind a request frame. Dropping it tells the mount to send no more of them.
+struct StreamSource {
+    recv: RecvStream,
+    left: usize,
+    /// More came than were announced.
+    violated: bool,
+}
+
+impl StreamSource {
+    fn count(&mut self, piece: Bytes) -> Result<Option<Bytes>, SourceBroken> {
+        match self.left.checked_sub(piece.len()) {
+            Some(left) => {
+                self.left = left;
+                Ok(Some(piece))
+            }
+            None => {
+                self.violated = true;
+                Err(SourceBroken)
+            }
+        }
+    }
+}
+
+impl Source for StreamSource {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+        async move {
+            match timeout(STALL_MAX, self.recv.read_chunk(PIECE_BYTES_MAX, true)).await {
+                Ok(Ok(Some(chunk))) => self.count(chunk.bytes),
+                Ok(Ok(None)) => Ok(None),
+                _ => Err(SourceBroken),
+            }
+        }
+        .boxed()
+    }
 }
 
 struct StreamSink {

@@ -1,0 +1,215 @@
+//! Changes: everything a mount may do to a share but look at it.
+//!
+//! Life of a change: its answer, if it has one, is given again ([`Answers`]). Else it waits for a slot of its
+//! class and for memory, takes in all the bytes behind it, and is begun: from then on it is a task of its own
+//! that runs to its end, whether or not its connection lives, and leaves its answer. What is dropped before is
+//! as if never asked; so no byte reaches the disk from a body that may never be complete, and none late,
+//! after the mount has sent the same again over another connection and gone on.
+//!
+//! Parts: [`content`] (files and their bytes), [`copy`], [`names`] (entries of directories), [`attrs`];
+//! [`place`] finds an entry to be changed, [`owner`] says whose a new node is.
+//!
+//! Invariants
+//! - Whatever changes names an open descriptor, or a directory's and one component, and follows nothing.
+//! - What is hidden from mounts can be neither made, changed, removed, nor moved out of hiding.
+//! - A mount that acts for its users does so only where the owner of the share said so
+//!   ([`super::ShareRules::map_users`]).
+
+mod answers;
+mod attrs;
+mod content;
+mod copy;
+mod names;
+mod owner;
+mod place;
+
+pub(super) use answers::Answers;
+
+use super::budget::{Grant, Purpose};
+use super::counters::add;
+use super::session::{Class, Core, Slot};
+use crate::rpc::{Sink, SinkClosed, Source, priority};
+use answers::Arrival;
+use std::sync::Arc;
+use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
+use wormhole_protocol::{Caller, Change, Fault, Reply, Seq};
+
+/// A change as it was asked.
+pub(super) struct Asked {
+    /// Its number.
+    pub(super) seq: Seq,
+    /// All before this are settled.
+    pub(super) settled: Seq,
+    /// On whose behalf.
+    pub(super) caller: Caller,
+    /// What.
+    pub(super) change: Change,
+}
+
+/// The bytes behind a change, and leave to hold them.
+struct Body {
+    bytes: Vec<u8>,
+    _memory: Option<Grant>,
+}
+
+/// Why there is no body.
+enum NoBody {
+    /// Nobody is there any more.
+    Gone,
+    /// It is not what was announced, or may not be.
+    Refused(Fault),
+}
+
+/// Answers a change.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    asked: Asked,
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    sink.prioritize(priority::META);
+    let reply = match core.held.answers.arrive(asked.seq, asked.settled) {
+        Ok(Arrival::Known(pending)) => pending.answer().await,
+        Ok(Arrival::New) => match begin(core, asked, source).await {
+            Ok(reply) => reply,
+            Err(NoBody::Gone) => return Err(SinkClosed),
+            Err(NoBody::Refused(fault)) => Reply::Fault(fault),
+        },
+        Err(fault) => Reply::Fault(fault),
+    };
+    core.reply(sink, reply).await
+}
+
+/// The answer to a change that was begun before; none if it was not.
+pub(super) async fn known(core: &Core, seq: Seq, settled: Seq) -> Option<Reply> {
+    match core.held.answers.arrive(seq, settled) {
+        Ok(Arrival::Known(pending)) => Some(pending.answer().await),
+        Ok(Arrival::New) => None,
+        Err(fault) => Some(Reply::Fault(fault)),
+    }
+}
+
+/// Takes in what belongs to a change, and does it unless another arrival was first.
+async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Result<Reply, NoBody> {
+    let slot = core.slot(class(&asked.change)).await;
+    let body = take_in(core, &asked.change, source).await?;
+    let begun = core.held.answers.begin(asked.seq);
+    let (duty, pending) = begun.map_err(NoBody::Refused)?;
+    if let Some(duty) = duty {
+        let core = core.clone();
+        tokio::spawn(async move {
+            let done = run(&core, slot, asked, body).await;
+            duty.answer(done.unwrap_or_else(Reply::Fault));
+        });
+    }
+    Ok(pending.answer().await)
+}
+
+/// Changes that take long have slots of their own, and so have those with many bytes.
+fn class(change: &Change) -> Class {
+    match change {
+        Change::Write { .. } | Change::Append { .. } => Class::Write,
+        Change::Sync { .. }
+        | Change::SyncDir { .. }
+        | Change::Allocate { .. }
+        | Change::Copy { .. } => Class::Slow,
+        _ => Class::Change,
+    }
+}
+
+/// Gathers the bytes behind `change`: exactly as many as were announced.
+async fn take_in(
+    core: &Arc<Core>,
+    change: &Change,
+    source: &mut dyn Source,
+) -> Result<Body, NoBody> {
+    let announced = change.body_len();
+    if matches!(change, Change::SetXattr { .. }) && announced > XATTR_VALUE_BYTES_MAX {
+        return Err(NoBody::Refused(Fault::TooLarge));
+    }
+    if announced == 0 {
+        return Ok(Body {
+            bytes: Vec::new(),
+            _memory: None,
+        });
+    }
+    let memory = core.memory(announced, Purpose::Write).await;
+    // The memory becomes real only as bytes come.
+    let mut bytes = Vec::with_capacity(announced);
+    while let Some(piece) = source.next().await.map_err(|_| NoBody::Gone)? {
+        if piece.len() > announced - bytes.len() {
+            return Err(NoBody::Refused(Fault::Invalid));
+        }
+        bytes.extend_from_slice(&piece);
+        add(&core.received, piece.len() as u64);
+        add(&core.service.counters().received_bytes, piece.len() as u64);
+    }
+    if bytes.len() < announced {
+        return Err(NoBody::Refused(Fault::Invalid));
+    }
+    Ok(Body {
+        bytes,
+        _memory: Some(memory),
+    })
+}
+
+/// Does a change.
+async fn run(core: &Arc<Core>, slot: Slot, asked: Asked, body: Body) -> Result<Reply, Fault> {
+    let Asked { caller, change, .. } = asked;
+    match change {
+        Change::Copy {
+            from,
+            from_offset,
+            to,
+            extent,
+        } => copy::run(core, &slot, caller, from, from_offset, to, extent).await,
+        change => {
+            core.on_disk(&slot, move |core| apply(core, caller, &change, &body.bytes))
+                .await?
+        }
+    }
+}
+
+/// Does what is done in one go; if the disk is full, once more without what is only kept for late readers.
+/// Blocks.
+fn apply(core: &Core, caller: Caller, change: &Change, bytes: &[u8]) -> Result<Reply, Fault> {
+    match try_to_apply(core, caller, change, bytes) {
+        Err(Fault::NoSpace | Fault::Quota)
+            // A part of what was to be appended may be there already.
+            if core.service.departed().clear() && !matches!(change, Change::Append { .. }) =>
+        {
+            try_to_apply(core, caller, change, bytes)
+        }
+        done => done,
+    }
+}
+
+fn try_to_apply(
+    core: &Core,
+    caller: Caller,
+    change: &Change,
+    bytes: &[u8],
+) -> Result<Reply, Fault> {
+    match change {
+        Change::Open { .. }
+        | Change::Create { .. }
+        | Change::Close { .. }
+        | Change::Write { .. }
+        | Change::Append { .. }
+        | Change::Allocate { .. }
+        | Change::Sync { .. }
+        | Change::SyncDir { .. } => content::apply(core, caller, change, bytes),
+        Change::SetAttr { .. } | Change::SetXattr { .. } | Change::RemoveXattr { .. } => {
+            attrs::apply(core, caller, change, bytes)
+        }
+        Change::MakeDir { .. }
+        | Change::MakeNode { .. }
+        | Change::Symlink { .. }
+        | Change::Link { .. }
+        | Change::Unlink { .. }
+        | Change::RemoveDir { .. }
+        | Change::Rename { .. } => names::apply(core, caller, change),
+        // In steps, and not here.
+        Change::Copy { .. } => Err(Fault::Invalid),
+    }
+}

@@ -1,0 +1,148 @@
+//! Attributes set, extended ones too.
+
+use super::Vfs;
+use crate::mount::error::FsError;
+use crate::mount::inodes::{Ino, Node};
+use crate::mount::notify::Forget;
+use crate::rpc::Body;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
+use wormhole_protocol::{
+    Attr, AttrChange, BodyLen, Caller, Change, Fault, Reply, Request, XattrHow, XattrName,
+};
+
+impl Vfs {
+    /// Sets attributes; says what they are then, and how long the kernel may believe it.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn setattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        set: AttrChange,
+    ) -> Result<(Attr, Duration), FsError> {
+        let node = self.inodes.get(ino)?;
+        if set == AttrChange::default() {
+            return self.getattr(ino, None).await;
+        }
+        // Bytes that were written before must not be cut off, or time-stamped, afterwards.
+        self.settle(&node).await;
+        let change = Change::SetAttr {
+            node: node.reference()?,
+            set,
+        };
+        let reply = self.change(caller, change, Body::empty()).await;
+        match reply.map_err(|error| self.gone(&node, error))? {
+            Reply::Attr(attr) if attr.id == node.id => {
+                self.learn(&node, &attr);
+                Ok((attr, self.beliefs.kernel_ttl(node.told())))
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// [`Fault::NoAttribute`] for one that is not there or never travels.
+    pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
+        let node = self.inodes.get(ino)?;
+        let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
+        let request = Request::GetXattr {
+            node: node.reference()?,
+            name,
+        };
+        let answer = self.ask(request, |stats| &stats.xattr).await;
+        match answer.map_err(|error| self.gone(&node, error))?.reply {
+            Reply::Xattr(value) => Ok(value),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// The names of the extended attributes.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<XattrName>, FsError> {
+        let node = self.inodes.get(ino)?;
+        let request = Request::ListXattr {
+            node: node.reference()?,
+        };
+        let answer = self.ask(request, |stats| &stats.xattr).await;
+        match answer.map_err(|error| self.gone(&node, error))?.reply {
+            Reply::XattrNames(names) => Ok(names),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// [`Fault::Unsupported`] for one that never travels; what the host answered.
+    pub async fn setxattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        how: XattrHow,
+    ) -> Result<(), FsError> {
+        let node = self.inodes.get(ino)?;
+        if value.len() > XATTR_VALUE_BYTES_MAX {
+            return Err(FsError::Fault(Fault::TooLarge));
+        }
+        let len = u32::try_from(value.len()).ok().and_then(BodyLen::new);
+        let change = Change::SetXattr {
+            node: node.reference()?,
+            name: xattr_name(name)?,
+            how,
+            len: len.ok_or(FsError::Fault(Fault::TooLarge))?,
+        };
+        let body = Body::from(Bytes::copy_from_slice(value));
+        self.set_xattr(caller, &node, change, body).await
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn removexattr(&self, caller: Caller, ino: Ino, name: &[u8]) -> Result<(), FsError> {
+        let node = self.inodes.get(ino)?;
+        let change = Change::RemoveXattr {
+            node: node.reference()?,
+            name: xattr_name(name)?,
+        };
+        self.set_xattr(caller, &node, change, Body::empty()).await
+    }
+
+    /// The change time moves with it, and with an access control list the mode: the kernel, which hears of
+    /// success alone, is told to ask.
+    async fn set_xattr(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+        change: Change,
+        body: Body,
+    ) -> Result<(), FsError> {
+        self.settle(node).await;
+        let reply = self.change(caller, change, body).await;
+        match reply.map_err(|error| self.gone(node, error))? {
+            Reply::Attr(attr) => self.learn(node, &attr),
+            // Found done after a restart of the host.
+            Reply::Done => node.doubt(Instant::now()),
+            _ => return Err(FsError::Io),
+        }
+        if let Some(notify) = self.notify.get() {
+            notify.forget(node.ino, Forget::Attributes).await;
+        }
+        Ok(())
+    }
+}
+
+fn xattr_name(name: &[u8]) -> Result<XattrName, FsError> {
+    XattrName::new(name).map_err(|_| FsError::Fault(Fault::Unsupported))
+}

@@ -1,0 +1,400 @@
+//! Bytes written, space allocated, and what makes them durable.
+//!
+//! What is written is taken into memory and goes to the host from there (`write`); whoever looks at the file
+//! through this mount waits until it is there. `close` waits as well and tells what failed.
+
+use super::{Opened, Vfs, name_of};
+use crate::mount::beliefs::Beliefs;
+use crate::mount::changes::Changes;
+use crate::mount::error::FsError;
+use crate::mount::handles::{FileHandle, HandleId, OpenHow};
+use crate::mount::inodes::{Ino, Node};
+use crate::mount::opens::{HostOpen, NOBODY};
+use crate::mount::vfs::Found;
+use crate::mount::write::Deliver;
+use crate::rpc::Body;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wormhole_protocol::{
+    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, LockOwner, Reply,
+    Request, SeekWhat, SyncWhat,
+};
+
+/// Makes a file and opens it: how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreateHow {
+    /// Permission bits; the umask has been taken off.
+    pub mode: u16,
+    /// Only if there is none (`O_EXCL`).
+    pub exclusive: bool,
+    /// One that is there loses its content (`O_TRUNC`).
+    pub truncate: bool,
+}
+
+/// Where the dirty data of a node goes: to what the host has open.
+struct Delivery {
+    /// On whose behalf: the host takes set-id bits away from what others write.
+    caller: Caller,
+    open: Arc<HostOpen>,
+    changes: Arc<Changes>,
+    beliefs: Arc<Beliefs>,
+}
+
+impl Delivery {
+    async fn deliver(&self, offset: u64, body: Body) -> Result<Attr, FsError> {
+        self.open.require()?;
+        let len = body.len();
+        let change = Change::Write {
+            open: self.open.id,
+            offset,
+            len: body_len(len)?,
+        };
+        match self.changes.ask(self.caller, change, body).await? {
+            Reply::Attr(attr) if attr.id == self.open.node.id => {
+                self.open.node.learn_change(&attr, Instant::now());
+                self.beliefs.changed(&attr);
+                Ok(attr)
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+}
+
+impl Deliver for Delivery {
+    fn write(&self, offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>> {
+        self.deliver(offset, body).boxed()
+    }
+}
+
+fn body_len(len: usize) -> Result<BodyLen, FsError> {
+    u32::try_from(len)
+        .ok()
+        .and_then(BodyLen::new)
+        .ok_or(FsError::Fault(Fault::TooLarge))
+}
+
+impl Vfs {
+    /// Makes a file and opens it for reading and writing.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn create(
+        &self,
+        caller: Caller,
+        dir: Ino,
+        name: &[u8],
+        create: CreateHow,
+        how: OpenHow,
+    ) -> Result<(Found, Opened), FsError> {
+        let (dir, name) = (self.inodes.get(dir)?, name_of(name)?);
+        let id = self.opens.number();
+        let undo = self.opens.undo(id);
+        let change = Change::Create {
+            dir: dir.reference()?,
+            name: name.clone(),
+            mode: create.mode,
+            exclusive: create.exclusive,
+            // Not before what was written to a file that is there has arrived.
+            truncate: false,
+            open: id,
+        };
+        let reply = self.change(caller, change, Body::empty()).await;
+        let Reply::Made {
+            attr,
+            dir: dir_attr,
+        } = reply.map_err(|error| self.gone(&dir, error))?
+        else {
+            return Err(FsError::Io);
+        };
+        let mut found = self.made(&dir, &name, &attr, &dir_attr)?;
+        if create.truncate && (found.attr.size > 0 || !found.node.is_clean()) {
+            let emptied = self.empty(caller, &found.node).await;
+            (found.attr, found.ttl) = emptied.inspect_err(|_| self.forget(found.node.ino, 1))?;
+        }
+        undo.disarm();
+        let open = self
+            .opens
+            .opened(caller, id, found.node.clone(), Access::ReadWrite);
+        let keep_cache = found.node.take_kernel_version(attr.version);
+        let handle = self
+            .handles
+            .open_file(caller, found.node.clone(), how, Some(open));
+        Ok((found, Opened { handle, keep_cache }))
+    }
+
+    async fn empty(&self, caller: Caller, node: &Node) -> Result<(Attr, Duration), FsError> {
+        let set = AttrChange {
+            size: Some(0),
+            ..AttrChange::default()
+        };
+        self.setattr(caller, node.ino, set).await
+    }
+
+    /// Takes what is to be written, all of it; waits while too much is on its way.
+    ///
+    /// # Errors
+    /// [`FsError::BadHandle`] for a handle that was not opened to write. What fails later is told by the next
+    /// write, and again by [`Self::flush`] and [`Self::fsync`].
+    pub async fn write(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<(), FsError> {
+        let file = self.handles.file(handle)?;
+        let host = writable(&file)?;
+        host.require()?;
+        if file.how.appends {
+            self.append(&file, host, data).await?;
+        } else {
+            self.gather(&file, host, offset, data).await?;
+        }
+        if let Some(what) = file.how.syncs {
+            self.make_durable(&file, what).await?;
+        }
+        Ok(())
+    }
+
+    /// The same, without a copy, if that needs no waiting; `None` if it does: then it is to be asked for with
+    /// [`Self::write`]. A part of `data` may have been taken already; taking it again changes nothing.
+    pub fn write_now(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<Result<(), FsError>> {
+        let file = self.handles.file(handle).ok()?;
+        // These ask the host at once, and must not ask twice.
+        if file.how.appends || file.how.syncs.is_some() {
+            return None;
+        }
+        self.write(handle, offset, data).now_or_never()
+    }
+
+    /// Takes what the kernel had in its page cache, because programs stored it in mapped memory: it belongs
+    /// where it is, through whichever handle of the file it comes.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_back(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FsError> {
+        let file = self.handles.file(handle)?;
+        let host = writable(&file)?;
+        host.require()?;
+        self.gather(&file, host, offset, data).await
+    }
+
+    async fn gather(
+        &self,
+        file: &FileHandle,
+        host: &Arc<HostOpen>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FsError> {
+        let to = file.delivery(|| {
+            Arc::new(Delivery {
+                caller: file.caller,
+                open: host.clone(),
+                changes: self.changes.clone(),
+                beliefs: self.beliefs.clone(),
+            })
+        });
+        if let Some(error) = file.take_write_error() {
+            return Err(error);
+        }
+        let writer = file.node.writer_in(&self.buffer);
+        writer.write(to, offset, data).await
+    }
+
+    /// Only the host knows where the end is: others may append as well.
+    async fn append(&self, file: &FileHandle, host: &HostOpen, data: &[u8]) -> Result<(), FsError> {
+        self.settle(&file.node).await;
+        let change = Change::Append {
+            open: host.id,
+            len: body_len(data.len())?,
+        };
+        let body = Body::from(Bytes::copy_from_slice(data));
+        match self.changes.ask(file.caller, change, body).await? {
+            Reply::Appended { attr, .. } if attr.id == file.node.id => {
+                self.learn(&file.node, &attr);
+                Ok(())
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// A descriptor is being closed: what was written through it is on the host when this returns, and the
+    /// locks of `owner` are free.
+    ///
+    /// # Errors
+    /// What failed since the last fsync through this handle.
+    pub async fn flush(&self, handle: HandleId, owner: LockOwner) -> Result<(), FsError> {
+        let file = self.handles.file(handle)?;
+        let written = if file.how.writes {
+            self.settle(&file.node).await;
+            file.error().map_or(Ok(()), Err)
+        } else {
+            Ok(())
+        };
+        self.unlock_all(&file, owner).await;
+        written
+    }
+
+    /// What was written is on the host's disk when this returns.
+    ///
+    /// # Errors
+    /// What failed since the last fsync through this handle, and what the host's disk said.
+    pub async fn fsync(&self, handle: HandleId, what: SyncWhat) -> Result<(), FsError> {
+        let file = self.handles.file(handle)?;
+        if !self.access.writes() {
+            return Ok(());
+        }
+        self.make_durable(&file, what).await
+    }
+
+    async fn make_durable(&self, file: &Arc<FileHandle>, what: SyncWhat) -> Result<(), FsError> {
+        self.settle(&file.node).await;
+        if let Some(error) = file.take_error() {
+            return Err(error);
+        }
+        let host = self.host_open(NOBODY, file).await?;
+        host.require()?;
+        let change = Change::Sync {
+            open: host.id,
+            what,
+        };
+        self.change(NOBODY, change, Body::empty()).await.map(drop)
+    }
+
+    /// The names in a directory are on the host's disk when this returns.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn fsync_dir(&self, handle: HandleId) -> Result<(), FsError> {
+        let dir = self.handles.dir(handle)?;
+        if !self.access.writes() {
+            return Ok(());
+        }
+        let change = Change::SyncDir {
+            dir: dir.node.reference()?,
+        };
+        self.change(NOBODY, change, Body::empty()).await.map(drop)
+    }
+
+    /// Allocates or frees space.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn allocate(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        len: u64,
+        how: Allocate,
+    ) -> Result<(), FsError> {
+        let file = self.handles.file(handle)?;
+        let host = writable(&file)?;
+        host.require()?;
+        self.settle(&file.node).await;
+        let change = Change::Allocate {
+            open: host.id,
+            extent: Extent::new(offset, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
+            how,
+        };
+        match self.change(file.caller, change, Body::empty()).await? {
+            Reply::Attr(attr) => {
+                self.learn(&file.node, &attr);
+                Ok(())
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Copies on the host, without moving the bytes here. Says how many.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn copy(
+        &self,
+        from: (HandleId, u64),
+        to: (HandleId, u64),
+        len: u64,
+    ) -> Result<u64, FsError> {
+        let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
+        let host = writable(&target)?;
+        host.require()?;
+        self.settle(&source.node).await;
+        self.settle(&target.node).await;
+        let change = Change::Copy {
+            from: source.node.reference()?,
+            from_offset: from.1,
+            to: host.id,
+            extent: Extent::new(to.1, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
+        };
+        match self.change(target.caller, change, Body::empty()).await? {
+            Reply::Copied { len, attr } => {
+                self.learn(&target.node, &attr);
+                Ok(len)
+            }
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Where data or a hole begins, from `offset` on.
+    ///
+    /// # Errors
+    /// [`Fault::NoData`] if nowhere.
+    pub async fn seek(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        what: SeekWhat,
+    ) -> Result<u64, FsError> {
+        let file = self.handles.file(handle)?;
+        self.settle(&file.node).await;
+        let request = Request::Seek {
+            node: file.node.reference()?,
+            offset,
+            what,
+        };
+        let answer = self.ask(request, |stats| &stats.seek).await;
+        match answer.map_err(|error| self.gone(&file.node, error))?.reply {
+            Reply::Offset(offset) => Ok(offset),
+            _ => Err(FsError::Io),
+        }
+    }
+
+    /// Waits until all that was written to a node is on the host. What failed is told to who wrote it.
+    pub(super) async fn settle(&self, node: &Node) {
+        if let Some(writer) = node.writer()
+            && !writer.is_clean()
+        {
+            writer.flush().await;
+        }
+    }
+
+    /// Takes what came with the answer to a change of a node to which nothing else was under way.
+    pub(super) fn learn(&self, node: &Node, attr: &Attr) {
+        node.learn_alone(attr, Instant::now());
+        self.beliefs.changed(attr);
+    }
+
+    /// What the host has open for a handle; opened now if it is the first time that it is needed.
+    pub(super) async fn host_open<'a>(
+        &self,
+        caller: Caller,
+        file: &'a FileHandle,
+    ) -> Result<&'a Arc<HostOpen>, FsError> {
+        file.host_or(|| self.opens.open(caller, &file.node, Access::Read))
+            .await
+    }
+}
+
+fn writable(file: &FileHandle) -> Result<&Arc<HostOpen>, FsError> {
+    file.host()
+        .filter(|_| file.how.writes)
+        .ok_or(FsError::BadHandle)
+}

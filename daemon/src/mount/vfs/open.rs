@@ -1,0 +1,83 @@
+//! Opening files, reading and closing them.
+
+use super::{Opened, Vfs, just_told};
+use crate::mount::error::FsError;
+use crate::mount::handles::{HandleId, OpenHow};
+use crate::mount::inodes::{Ino, Node};
+use crate::mount::opens::HostOpen;
+use bytes::Bytes;
+use std::sync::Arc;
+use wormhole_protocol::{Access, Attr, Caller, Fault};
+
+impl Vfs {
+    /// Opens a file. To read it costs nothing while its attributes are believed; to write it, the host
+    /// is asked.
+    ///
+    /// # Errors
+    /// [`FsError::Fault`] with [`Fault::ReadOnly`] when asked to write where nothing may be.
+    pub async fn open(&self, caller: Caller, ino: Ino, how: OpenHow) -> Result<Opened, FsError> {
+        if how.writes && !self.access.writes() {
+            return Err(FsError::Fault(Fault::ReadOnly));
+        }
+        let node = self.inodes.get(ino)?;
+        let (attr, host) = if how.writes {
+            let open = self.open_to_write(caller, &node).await;
+            let open = open.map_err(|error| self.gone(&node, error))?;
+            (node.attr(), Some(open))
+        } else {
+            (self.attr_to_read(&node).await?, None)
+        };
+        let keep_cache = node.take_kernel_version(attr.version);
+        Ok(Opened {
+            handle: self.handles.open_file(caller, node, how, host),
+            keep_cache,
+        })
+    }
+
+    /// An open at the host to write through: the one there is, if it serves, else a new one.
+    async fn open_to_write(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+    ) -> Result<Arc<HostOpen>, FsError> {
+        if self.opens.shared(caller, node, &node.attr()).is_some() {
+            // What decided that it may be written could have changed on the host.
+            let attr = self.beliefs.attr(node).await?;
+            if let Some(open) = self.opens.shared(caller, node, &attr) {
+                return Ok(open);
+            }
+        }
+        self.opens.open(caller, node, Access::ReadWrite).await
+    }
+
+    /// Attributes of a node that is being opened to read. Its name may have gone to another file since the
+    /// kernel looked it up, a moment ago: then this is the one that was there, and can be read yet.
+    async fn attr_to_read(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
+        let recent = just_told(node);
+        match self.beliefs.attr(node).await {
+            Err(FsError::Stale) if recent => Ok(node.attr()),
+            other => other,
+        }
+    }
+
+    /// Reads up to `len` bytes; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn read(&self, handle: HandleId, offset: u64, len: u64) -> Result<Bytes, FsError> {
+        let file = self.handles.file(handle)?;
+        // What was written here is read from the host, where the rest of the file is.
+        self.settle(&file.node).await;
+        let end = offset.saturating_add(len);
+        let ahead = file.observe(offset, end, self.fetcher.window_max_bytes());
+        self.fetcher
+            .read(&file.node, offset, len, ahead, &file.cancel)
+            .await
+            .map_err(|error| self.gone(&file.node, error))
+    }
+
+    /// Closes a file or directory.
+    pub fn release(&self, handle: HandleId) {
+        self.handles.close(handle);
+    }
+}
