@@ -1,0 +1,75 @@
+//! Two mounts of one share against a model in memory: random sequences of operations, each of which must
+//! answer as the model does; what is closed in one mount is what the other reads. Real host, real folder; no
+//! kernel and no socket. Also with connections that are cut under the operations.
+//!
+//! Parts: [`tree`] (the model), [`op`] (what is done), [`mount`] (a mount as a program sees it), [`world`]
+//! (host and connections), [`run`] (does both and compares).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
+
+mod mount;
+mod op;
+mod run;
+mod tree;
+mod world;
+
+use op::Step;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+/// Sequences that failed once are tried first for ever after.
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/model/regressions.txt");
+const STEPS_MAX: usize = 60;
+
+fn config(cases: u32) -> ProptestConfig {
+    let persistence = FileFailurePersistence::Direct(REGRESSIONS);
+    ProptestConfig {
+        failure_persistence: Some(Box::new(persistence)),
+        max_shrink_iters: 2000,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+fn check(cases: u32, cuts: bool) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let steps = vec(op::step(cuts), 1..STEPS_MAX);
+    proptest!(config(cases), |(steps in steps)| {
+        let done: Result<(), String> = runtime.block_on(run::run(&steps));
+        prop_assert!(done.is_ok(), "{}", done.unwrap_err());
+    });
+}
+
+#[test]
+fn two_mounts_do_what_the_model_does() {
+    check(150, false);
+}
+
+#[test]
+fn connections_that_are_cut_lose_nothing_and_repeat_nothing() {
+    check(100, true);
+}
+
+/// For a night: `cargo test --test model -- --ignored`.
+#[test]
+#[ignore = "takes hours"]
+fn two_mounts_do_what_the_model_does_for_long() {
+    check(20_000, true);
+}
+
+/// The shapes of sequences that are worth doing every time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seeds() {
+    for steps in op::seeds() {
+        let steps: Vec<Step> = steps;
+        run::run(&steps).await.unwrap();
+    }
+}

@@ -1,0 +1,157 @@
+//! A real host in this process, and connections to it that can be cut.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use wormhole::host::{Gate, HostState, Share, ShareRules, SystemClock, TicketLimits};
+use wormhole::mount::link::Link;
+use wormhole::mount::opens::Opens;
+use wormhole::mount::vfs::{Vfs, VfsConfig};
+use wormhole::rpc::loopback::Loopback;
+use wormhole::rpc::{
+    Answer, Body, CallError, Connect, ConnectFailure, Connected, Gate as _, PathEstimate, Remote,
+};
+use wormhole_protocol::{Access, Epoch, Features, Hello, MountId, Request, Secret, WireVersion};
+
+/// What the TLS session would have exported.
+const BINDING: [u8; 32] = [9; 32];
+
+/// A host that serves an empty folder to be written.
+pub(crate) struct World {
+    dir: TempDir,
+    gate: Arc<Gate>,
+    secret: Secret,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("share");
+        std::fs::create_dir(&folder).unwrap();
+        let share = Share::open(&folder, Share::name_for(&folder)).unwrap();
+        let state = HostState::open(&dir.path().join("state")).unwrap();
+        let state = state.share(&share).unwrap();
+        let access = Access::ReadWrite;
+        let limits = TicketLimits {
+            access,
+            ..TicketLimits::default()
+        };
+        let secret = state.issue(limits, 0).unwrap();
+        let gate = Gate::new(Epoch(1), Arc::new(SystemClock::default()));
+        let rules = ShareRules {
+            access,
+            ..ShareRules::default()
+        };
+        gate.add_share_with(share, state, rules).unwrap();
+        Self {
+            dir,
+            gate: Arc::new(gate),
+            secret,
+        }
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.dir.path().join("share")
+    }
+
+    /// A mount that believes nothing, and the door it goes through.
+    pub(crate) async fn mount(&self, number: u8) -> (Arc<Vfs>, Arc<Door>, Arc<Link>) {
+        let door = Arc::new(Door {
+            gate: self.gate.clone(),
+            secret: self.secret.clone(),
+            mount: MountId([number; 16]),
+            way: Mutex::default(),
+        });
+        let timeout = Duration::from_secs(20);
+        let (link, welcome) = Link::open(door.clone(), timeout).await.unwrap();
+        assert!(welcome.access.writes());
+        let config = VfsConfig {
+            attr_ttl: Duration::ZERO,
+            timeout,
+            l1_bytes: 8 << 20,
+            write_buffer_bytes: 1 << 20,
+            access: welcome.access,
+        };
+        let vfs = Vfs::new(config, welcome.share, welcome.root, link.clone(), None);
+        let vfs = Arc::new(vfs);
+        let opens: std::sync::Weak<Opens> = Arc::downgrade(vfs.opens());
+        link.reclaim_by(opens);
+        (vfs, door, link)
+    }
+}
+
+/// The way of one mount to the host.
+pub(crate) struct Door {
+    gate: Arc<Gate>,
+    secret: Secret,
+    mount: MountId,
+    way: Mutex<Option<Arc<Way>>>,
+}
+
+impl Door {
+    /// Ends the present session: what waits for an answer gets none.
+    pub(crate) fn cut(&self) {
+        if let Some(way) = self.way.lock().unwrap().take() {
+            way.cut.send_replace(true);
+        }
+    }
+}
+
+impl Connect for Door {
+    fn connect(&self) -> BoxFuture<'_, Result<Connected, ConnectFailure>> {
+        async move {
+            let hello = Hello {
+                oldest: WireVersion::OLDEST.number(),
+                newest: WireVersion::NEWEST.number(),
+                features: Features(u64::MAX),
+                ticket: self.secret.id(),
+                proof: self.secret.prove(&BINDING, self.mount),
+                mount: self.mount,
+            };
+            let admission = self.gate.admit(&hello, &BINDING).await.unwrap();
+            let way = Arc::new(Way {
+                host: Loopback::new(admission.session),
+                cut: watch::Sender::new(false),
+            });
+            let before = self.way.lock().unwrap().replace(way.clone());
+            assert!(before.is_none_or(|way| *way.cut.borrow()));
+            Ok((way as Arc<dyn Remote>, admission.welcome))
+        }
+        .boxed()
+    }
+}
+
+/// A session that can be cut.
+struct Way {
+    host: Loopback,
+    cut: watch::Sender<bool>,
+}
+
+impl Remote for Way {
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+        async move {
+            tokio::select! {
+                biased;
+                () = self.closed() => Err(CallError::Link),
+                answer = self.host.call_with(request, body) => answer,
+            }
+        }
+        .boxed()
+    }
+
+    fn path(&self) -> PathEstimate {
+        self.host.path()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let _ = self.cut.subscribe().wait_for(|cut| *cut).await;
+        }
+        .boxed()
+    }
+}
