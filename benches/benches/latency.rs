@@ -1,4 +1,4 @@
-//! How long a program waits: for the first byte, for a `stat`, for a listing.
+//! How long a program waits: for the first byte, for a `stat`, for a listing, for a small file that it makes.
 //!
 //! Through a real mount over the loopback interface, so what is measured is what the program itself
 //! costs. Cold means that the file or folder was made for that iteration and no cache has seen it; as
@@ -100,6 +100,16 @@ fn latency(c: &mut Criterion) {
         b.iter_custom(|n| on_fresh_files(&mut tree, &mount, n, false, stat));
     });
     group.bench_function("stat/warm", |b| b.iter(|| stat(&known)));
+
+    let made = mount.path().join("made");
+    fs::create_dir(&made).expect("a folder");
+    let mut count = 0;
+    group.bench_function("create, write and close 4 KiB", |b| {
+        b.iter(|| {
+            count += 1;
+            fs::write(made.join(count.to_string()), [7; 4096]).expect("a new file");
+        });
+    });
 
     let entries = Scale::of_this_run().pick(1000, 50);
     group.sample_size(10);

@@ -1,12 +1,13 @@
-//! How fast bytes come: in order and at random, the first time and again.
+//! How fast bytes come, in order and at random, the first time and again; and how fast they go.
 //!
 //! Through a real mount over the loopback interface. Cold reads a file that was made for that
 //! iteration. "Again" drops the kernel's pages first, so that the mount's own caches answer: a file
-//! that fits the memory cache from there, a larger one mostly from disk.
+//! that fits the memory cache from there, a larger one mostly from disk. Writing counts until the host has
+//! the bytes on its disk.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -77,6 +78,42 @@ fn throughput(c: &mut Criterion) {
     let mut tree = Tree::new(&pair.share());
     sequential(c, &mount, &mut tree);
     random(c, &mount, &mut tree);
+    written(c, &mount);
+}
+
+/// Writes a new file of `bytes` bytes and waits until it is on the host's disk; returns how long that took.
+fn write_through(path: &Path, piece: &[u8], bytes: u64) -> Duration {
+    let began = Instant::now();
+    let mut file = File::create_new(path).expect("created");
+    for _ in 0..bytes / piece.len() as u64 {
+        file.write_all(piece).expect("written");
+    }
+    file.sync_all().expect("on disk");
+    drop(file);
+    began.elapsed()
+}
+
+fn written(c: &mut Criterion, mount: &Mount) {
+    let bytes: u64 = Scale::of_this_run().pick(1 << 30, 8 << 20);
+    let mut random = Random(2);
+    let piece: Vec<u8> = (0..(1 << 20) / 8)
+        .flat_map(|_| random.number().to_le_bytes())
+        .collect();
+    let path = mount.path().join("written");
+    let mut group = c.benchmark_group("throughput");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(bytes));
+    group.bench_function("sequential 1 GiB/write and fsync", |b| {
+        b.iter_custom(|n| {
+            let mut total = Duration::ZERO;
+            for _ in 0..n {
+                total += write_through(&path, &piece, bytes);
+                fs::remove_file(&path).expect("removed");
+            }
+            total
+        });
+    });
+    group.finish();
 }
 
 fn sequential(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {

@@ -13,6 +13,7 @@ pub mod plan;
 use crate::record::Mode;
 use crate::workload::Family;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const KIB: u64 = 1 << 10;
@@ -73,19 +74,24 @@ pub struct Sizes {
     pub parallel_file_bytes: u64,
     /// Each of the ten files read at once.
     pub concurrent_file_bytes: u64,
-    /// The file that is written.
+    /// The file that is written: as large as the one that is read, unless time is short, so that neither
+    /// the start nor the wait for the disk at the end is a large part of it.
     pub write_file_bytes: u64,
     /// What a created file has.
     pub create_file_bytes: u64,
-    /// Files created, without fsync and with it each.
+    /// Files created one after the other, without fsync and with it each.
     pub create_files: u32,
+    /// Files created by each of many threads: as many, unless the link is too slow for that.
+    pub create_thread_files: u32,
 }
 
 /// What depends on how thorough a run is.
 struct Effort {
     rounds: u32,
-    /// For the large file; other families take less.
+    /// For the large file that is read; other families take less.
     seq_seconds: f64,
+    /// For the one that is written.
+    write_seconds: f64,
     /// For every other family.
     seconds: f64,
     /// Samples of a latency over all rounds, at least.
@@ -93,6 +99,7 @@ struct Effort {
     seq_bytes_max: u64,
     segments: u32,
     segment_frames: u32,
+    create_files_min: u32,
 }
 
 impl Effort {
@@ -101,30 +108,36 @@ impl Effort {
             Mode::Quick => Self {
                 rounds: 1,
                 seq_seconds: 3.0,
+                write_seconds: 1.2,
                 seconds: 1.2,
                 latency_samples: 10,
                 seq_bytes_max: 256 * MIB,
                 segments: 2,
                 segment_frames: 8,
+                create_files_min: 10,
             },
             Mode::Standard => Self {
                 rounds: if rtt < RTT_FAR { 2 } else { 1 },
                 // Longer where the start of a connection is a larger part of it.
                 seq_seconds: if rtt < RTT_FAR { 10.0 } else { 20.0 },
+                write_seconds: if rtt < RTT_FAR { 10.0 } else { 20.0 },
                 seconds: 3.0,
                 latency_samples: 10,
                 seq_bytes_max: 1024 * MIB,
                 segments: 4,
                 segment_frames: 24,
+                create_files_min: 20,
             },
             Mode::Full => Self {
                 rounds: 5,
                 seq_seconds: 25.0,
+                write_seconds: 25.0,
                 seconds: 10.0,
                 latency_samples: 100,
                 seq_bytes_max: 1024 * MIB,
                 segments: 8,
                 segment_frames: 24,
+                create_files_min: 20,
             },
         }
     }
@@ -149,6 +162,9 @@ impl Sizes {
         let random_file_bytes = (u64::from(link.trips(seconds)) * 64 * RANDOM_SLOT_BYTES)
             .clamp(64 * MIB, effort.seq_bytes_max / 2);
         let parallel_file_bytes = link.bytes(seconds, 256 * KIB, effort.seq_bytes_max / 2);
+        let large = |seconds| link.bytes(seconds, 256 * KIB, effort.seq_bytes_max);
+        let create_files = link.trips(seconds / 4.0);
+        let create_files = create_files.clamp(effort.create_files_min, 1000);
         Self {
             rtt_seconds: link.rtt_seconds,
             bytes_per_second: link.bytes_per_second,
@@ -156,7 +172,7 @@ impl Sizes {
             latency_samples,
             warm_files: latency_samples.div_ceil(4),
             first_byte_file_bytes: link.bytes(0.004, KIB, 256 * KIB),
-            seq_file_bytes: link.bytes(effort.seq_seconds, 256 * KIB, effort.seq_bytes_max),
+            seq_file_bytes: large(effort.seq_seconds),
             frame_bytes,
             segment_frames: effort.segment_frames,
             segments: effort.segments,
@@ -177,9 +193,10 @@ impl Sizes {
                 .clamp(50, 10_000),
             parallel_file_bytes,
             concurrent_file_bytes: (parallel_file_bytes / 10).max(64 * KIB),
-            write_file_bytes: parallel_file_bytes,
-            create_file_bytes: 4 * KIB,
-            create_files: link.trips(seconds / 4.0).clamp(20, 1000),
+            write_file_bytes: large(effort.write_seconds),
+            create_file_bytes: CREATE_FILE_BYTES,
+            create_files,
+            create_thread_files: link.created_files(seconds, create_files),
         }
     }
 
@@ -201,7 +218,11 @@ impl Sizes {
             Family::Parallel => self.parallel_file_bytes,
             Family::Concurrent => 10 * self.concurrent_file_bytes,
             Family::Write => self.write_file_bytes,
-            Family::Create => 2 * u64::from(self.create_files) * self.create_file_bytes,
+            Family::Create => {
+                let one_by_one = 2 * self.create_files;
+                let at_once = CREATE_THREADS * self.create_thread_files;
+                u64::from(one_by_one + at_once) * self.create_file_bytes
+            }
             Family::Mount | Family::FirstByte | Family::Stat | Family::Readdir | Family::Walk => 0,
         }
     }
@@ -232,6 +253,13 @@ impl Sizes {
 pub const JUMP_GRANT: Duration = Duration::from_millis(250);
 /// Of a file read at random, no two reads lie in the same piece of this size.
 pub const RANDOM_SLOT_BYTES: u64 = 64 * KIB;
+/// Threads that create files at once.
+pub const CREATE_THREADS: u32 = 16;
+/// What a created file has.
+const CREATE_FILE_BYTES: u64 = 4 * KIB;
+/// Files created by one of many threads, at the least and at most. More tell nothing new, and fill the
+/// journal of the host's file system.
+const CREATE_THREAD_FILES: RangeInclusive<u32> = 5..=250;
 /// Files in each directory of a tree that is walked.
 pub const WALK_DIRECTORY_FILES: u32 = 20;
 /// A name and its attributes on the wire, at the best.
@@ -257,6 +285,14 @@ impl Link {
     /// Small files it carries in this time.
     fn small_files(&self, seconds: f64) -> u32 {
         whole(self.bytes_per_second * seconds / (10.0 * 1024.0))
+    }
+
+    /// Files created by each of many threads: `serial`, or fewer where the link carries fewer in this time.
+    fn created_files(&self, seconds: f64, serial: u32) -> u32 {
+        let file_bytes = CREATE_FILE_BYTES as f64;
+        let carried = whole(self.bytes_per_second * seconds / file_bytes) / CREATE_THREADS;
+        let (least, most) = CREATE_THREAD_FILES.into_inner();
+        serial.min(carried).clamp(least, most)
     }
 
     /// Files of a tree, for a peer that needs a round trip for each directory.

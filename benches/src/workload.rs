@@ -189,6 +189,7 @@ workloads! {
     "parallel-4" Parallel "MB/s" Higher "one file never touched, read in four parts at once";
     "concurrent-10" Concurrent "MB/s" Higher "ten files never touched, read at once";
     "write-seq" Write "MB/s" Higher "write a large file, fsync, close";
-    "create" Create "files/s" Higher "create, write and close files of 4 KiB";
-    "create-fsync" Create "files/s" Higher "create, write, fsync and close files of 4 KiB";
+    "create" Create "files/s" Higher "create, write and close files of 4 KiB in a known directory, one after the other";
+    "create-16" Create "files/s" Higher "the same with 16 threads, each in a directory of its own (in one, the kernel creates one at a time)";
+    "create-fsync" Create "files/s" Higher "create, write, fsync and close files of 4 KiB, one after the other";
 }

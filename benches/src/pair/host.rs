@@ -22,7 +22,8 @@ impl Host {
     pub(super) fn start(program: &Path, folder: &Path) -> Result<Self, PairError> {
         let mut command = Command::new(program);
         command
-            .args(["host", "--json", "--listen", "127.0.0.1:0", "--state-dir"])
+            .args(["host", "--rw", "--json", "--listen", "127.0.0.1:0"])
+            .arg("--state-dir")
             .arg(folder.join("state"))
             .arg(folder.join("share"));
         let mut child = Child::spawn(&LinkEnd::here(), "host", folder, &mut command, true)?;

@@ -24,11 +24,13 @@ impl Peer for Wormhole {
             "default sizes of both caches, the one on disk empty at first",
             "QUIC with TLS 1.3",
         ];
-        describe(self.name(), version(site), &settings, "read-only")
+        let durability =
+            "close: applied on the host (in its page cache); fsync: on the host's disk";
+        describe(self.name(), version(site), &settings, durability)
     }
 
     fn writes(&self) -> bool {
-        false
+        true
     }
 
     fn serve(
@@ -39,7 +41,7 @@ impl Peer for Wormhole {
     ) -> Result<Box<dyn Served>, PeerError> {
         let listen = format!("{}:0", bracketed(site.host.address()));
         let mut command = Command::new(&site.program);
-        command.args(["host", "--json", "--listen", &listen, "--state-dir"]);
+        command.args(["host", "--rw", "--json", "--listen", &listen, "--state-dir"]);
         command.arg(folder.join("state")).arg(share);
         let mut child = Child::spawn(&site.host, "wormhole-host", folder, &mut command, true)?;
         let Some(stdout) = child.process().stdout.take() else {

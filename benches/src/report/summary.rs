@@ -258,7 +258,7 @@ mod tests {
             places.contains(&("seq-read-again", Place::Level)),
             "{places:?}"
         );
-        assert!(places.contains(&("write-seq", Place::Behind)));
+        assert!(places.contains(&("create-fsync", Place::Behind)));
         let lines = lines(&run).join("\n");
         for standing in standings.iter().filter(|s| s.place != Place::Level) {
             assert!(lines.contains(&standing.words), "{}", standing.words);

@@ -196,6 +196,22 @@ impl Turn<'_> {
         if let Some(Err(error)) = mounted.map(|mounted| mounted.unmount()) {
             tracing::warn!("{}: {error}", peer.name());
         }
+        self.remove_written(peer);
+    }
+
+    /// Where a family that writes has its files, beneath the shared folder or a mount of it.
+    fn written(&self, root: &Path, peer: &dyn Peer, family: Family) -> PathBuf {
+        let (round, family) = (self.round, family.name());
+        root.join(format!("written-{}-{round}-{family}", peer.name()))
+    }
+
+    /// Removes what was written, so that the disk need not hold the files of all peers.
+    fn remove_written(&self, peer: &dyn Peer) {
+        let families = self.order.families.iter().filter(|f| f.writes());
+        for family in families {
+            // Not there if nothing was written; what stays goes with the rest at the end.
+            let _ = fs::remove_dir_all(self.written(self.share, peer, *family));
+        }
     }
 
     /// A mount in place of one that hung, with caches of its own.
@@ -224,12 +240,7 @@ impl Turn<'_> {
         memory::make_ready(self.sizes.moved_bytes(family));
         let root = mounted.root().to_path_buf();
         let folder = match family.writes() {
-            true => root.join(format!(
-                "written-{}-{}-{}",
-                peer.name(),
-                self.round,
-                family.name()
-            )),
+            true => self.written(&root, peer, family),
             false => Ground::folder(&root, self.round, family),
         };
         let job = Job {

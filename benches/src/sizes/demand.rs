@@ -3,7 +3,7 @@
 //! Such a peer needs [`TRIPS`] round trips for each step that a good one does in one, and gets half of
 //! the link. Time is shared out by this, so that no family is cut short because others were generous.
 
-use super::{Sizes, WALK_DIRECTORY_FILES};
+use super::{CREATE_THREADS, Sizes, WALK_DIRECTORY_FILES};
 use crate::workload::Family;
 
 /// Round trips for a step: open, look up, read, close.
@@ -55,7 +55,17 @@ pub(super) fn seconds(sizes: &Sizes, family: Family) -> f64 {
         }
         Family::Parallel => steps(1.0) + carried(sizes.parallel_file_bytes as f64),
         Family::Concurrent => steps(1.0) + carried(10.0 * sizes.concurrent_file_bytes as f64),
-        Family::Write => steps(2.0) + carried(sizes.write_file_bytes as f64),
-        Family::Create => 2.0 * steps(1.5 * f64::from(sizes.create_files)),
+        // A connection that has only asked until then has to find its pace.
+        Family::Write => steps(6.0) + carried(sizes.write_file_bytes as f64),
+        Family::Create => {
+            let (serial, many) = (
+                f64::from(sizes.create_files),
+                f64::from(sizes.create_thread_files),
+            );
+            let threads = f64::from(CREATE_THREADS);
+            let bytes = threads * many * sizes.create_file_bytes as f64;
+            // Their directories are made before, which a kernel does one by one.
+            steps(2.0 * 1.5 * serial + 0.75 * threads + 1.5 * many) + carried(bytes)
+        }
     }
 }

@@ -34,7 +34,9 @@ fn sizes_are_within_their_limits_on_any_link() {
             assert!((200..=10_000).contains(&sizes.walk_files));
             assert!((20..=10_000).contains(&sizes.small_serial_files));
             assert!((50..=10_000).contains(&sizes.small_parallel_files));
-            assert!((20..=1000).contains(&sizes.create_files));
+            assert!((10..=1000).contains(&sizes.create_files));
+            assert!((5..=250).contains(&sizes.create_thread_files));
+            assert!(sizes.write_file_bytes <= sizes.seq_file_bytes);
             assert!((3..=10).contains(&sizes.readdir_samples));
             assert_eq!(sizes.readdir_entries, 1000);
             let slots = sizes.random_file_bytes / RANDOM_SLOT_BYTES;
@@ -54,6 +56,8 @@ fn a_better_link_and_a_more_thorough_run_never_do_less() {
             sizes.walk_files.into(),
             sizes.small_serial_files.into(),
             sizes.small_parallel_files.into(),
+            sizes.write_file_bytes,
+            sizes.create_thread_files.into(),
             sizes.frame_bytes,
             sizes.frames(),
             u64::from(sizes.rounds * sizes.latency_samples),
