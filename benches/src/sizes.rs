@@ -24,6 +24,8 @@ const UNLIMITED_MBIT: f64 = 20_000.0;
 const RTT_MIN_SECONDS: f64 = 0.0001;
 /// From this round trip on, mounting and unmounting twice would take much of a run's time.
 const RTT_FAR: Duration = Duration::from_millis(100);
+/// What is read of a file whose first bytes are waited for: no file is shorter.
+pub const FIRST_BYTES: usize = 1024;
 /// Frames of a video, each second.
 pub const FRAMES_PER_SECOND: u32 = 24;
 
@@ -171,7 +173,7 @@ impl Sizes {
             rounds: effort.rounds,
             latency_samples,
             warm_files: latency_samples.div_ceil(4),
-            first_byte_file_bytes: link.bytes(0.004, KIB, 256 * KIB),
+            first_byte_file_bytes: link.bytes(0.004, FIRST_BYTES as u64, 256 * KIB),
             seq_file_bytes: large(effort.seq_seconds),
             frame_bytes,
             segment_frames: effort.segment_frames,

@@ -170,7 +170,7 @@ macro_rules! workloads {
 
 workloads! {
     "mount" Mount "ms" Lower "from the start of the mount command to the first successful stat";
-    "first-byte-cold" FirstByte "ms" Lower "open and first 4 KiB of a file never touched, in a listed directory";
+    "first-byte-cold" FirstByte "ms" Lower "open and first KiB of a file never touched, in a listed directory";
     "first-byte-warm" FirstByte "ms" Lower "the same of a file that was read before";
     "seq-read-cold" SeqRead "MB/s" Higher "a large file never touched, from start to end";
     "seq-read-again" SeqRead "MB/s" Higher "the same file again";

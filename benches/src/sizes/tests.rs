@@ -30,6 +30,10 @@ fn sizes_are_within_their_limits_on_any_link() {
             assert!(sizes.rounds * sizes.latency_samples >= 10);
             assert!(sizes.latency_samples <= 100);
             assert!((1..=sizes.latency_samples).contains(&sizes.warm_files));
+            assert!(
+                sizes.first_byte_file_bytes >= FIRST_BYTES as u64,
+                "all of it is read"
+            );
             assert!((KIB..=MIB).contains(&sizes.frame_bytes));
             assert!((200..=10_000).contains(&sizes.walk_files));
             assert!((20..=10_000).contains(&sizes.small_serial_files));

@@ -1,16 +1,16 @@
-//! First byte: open a file and read 4 KiB at its start.
+//! First byte: open a file and read the first KiB of it.
 //!
 //! Cold: the directory has been listed, attributes and all, as a file browser or a shell has done
 //! before anyone opens a file; each sample is another file. Warm: some of the same files, over and over.
 
 use super::stage::{End, Stage, Turn};
 use crate::files::layout::flat;
+use crate::sizes::FIRST_BYTES;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-const FIRST_BYTES: usize = 4096;
 /// Untimed passes over the files that are then called warm.
 pub(super) const WARM_UPS: usize = 3;
 
