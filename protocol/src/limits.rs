@@ -63,6 +63,10 @@ pub const TICKET_CHARS_MAX: usize = 512;
 /// Most requests one session may have open at once; the transport's stream limit.
 pub const SESSION_REQUESTS_MAX: u32 = 256;
 
+/// How far the number of a change may be ahead of the oldest that is not settled: the host keeps the answers
+/// between.
+pub const CHANGES_AHEAD_MAX: u32 = SESSION_REQUESTS_MAX;
+
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(CHUNK_BLOCKS == 32, "a chunk's block mask is one u32");
 const _: () = assert!(READ_BYTES_MAX.is_multiple_of(CHUNK_BYTES as u64));

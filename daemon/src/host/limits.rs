@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 use wormhole_protocol::limits::{
-    LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, SESSION_REQUESTS_MAX, WRITE_BYTES_MAX,
-    XATTR_VALUE_BYTES_MAX,
+    CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, SESSION_REQUESTS_MAX,
+    WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 
 /// Sessions at once, over all shares.
@@ -91,7 +91,7 @@ pub(super) const HELD_MOUNTS_MAX: usize = 256;
 /// How long a lost mount's opens, locks and answers wait for its return.
 pub(super) const HELD_KEPT: Duration = Duration::from_secs(60);
 /// Changes of one mount that run, or whose answers it has not settled.
-pub(super) const ANSWERS_MAX: usize = 2 * SESSION_REQUESTS_MAX as usize;
+pub(super) const ANSWERS_MAX: usize = (CHANGES_AHEAD_MAX + SESSION_REQUESTS_MAX) as usize;
 /// Most bytes copied within the host before it is asked whether to go on.
 pub(super) const COPY_STEP_BYTES: usize = 64 * 1024 * 1024;
 /// The same where the kernel cannot copy, and the bytes pass through a buffer of this size.

@@ -6,6 +6,9 @@
 //! What does no harm when done twice is done again, what was to go and is gone was done; what cannot be told
 //! fails.
 //!
+//! One that takes long holds back what is settled, and the host keeps only so many answers: who would get too
+//! far ahead of it waits.
+//!
 //! Lock: `seqs`, leaf.
 
 use super::error::FsError;
@@ -13,7 +16,10 @@ use super::stats::{ChangeStats, add};
 use crate::rpc::{Answer, Body, CallError, Remote};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use tokio::sync::Notify;
+use wormhole_protocol::limits::CHANGES_AHEAD_MAX;
 use wormhole_protocol::{Caller, Change, Fault, RenameHow, Reply, Request, Seq};
 
 /// Times a change is asked anew of another life of the host.
@@ -23,6 +29,8 @@ const LIVES_MAX: u32 = 3;
 pub struct Changes {
     remote: Arc<dyn Remote>,
     seqs: Mutex<Seqs>,
+    /// A change was answered or given up.
+    settled: Notify,
     stats: Arc<ChangeStats>,
 }
 
@@ -33,16 +41,25 @@ struct Seqs {
     open: BTreeSet<u64>,
 }
 
+impl Seqs {
+    /// How far the next one would be ahead of the oldest that is open.
+    fn ahead(&self) -> u64 {
+        self.open.first().map_or(0, |oldest| self.last + 1 - oldest)
+    }
+}
+
 /// A number in use.
 struct Numbered<'a> {
     changes: &'a Changes,
     seq: u64,
+    /// The oldest in use then.
     settled: u64,
 }
 
 impl Drop for Numbered<'_> {
     fn drop(&mut self) {
         self.changes.seqs.lock().open.remove(&self.seq);
+        self.changes.settled.notify_waiters();
     }
 }
 
@@ -52,6 +69,7 @@ impl Changes {
         Arc::new(Self {
             remote,
             seqs: Mutex::default(),
+            settled: Notify::new(),
             stats,
         })
     }
@@ -71,8 +89,9 @@ impl Changes {
     pub async fn ask(&self, caller: Caller, change: Change, body: Body) -> Result<Reply, FsError> {
         add(&self.stats.changes, 1);
         for life in 0..LIVES_MAX {
+            let number = self.number().await;
             let answer = self
-                .ask_of(&*self.remote, caller, &change, body.clone())
+                .ask_as(number, &*self.remote, caller, &change, body.clone())
                 .await;
             match answer {
                 Err(CallError::Restarted) if can_be_compared(&change) => {}
@@ -83,7 +102,7 @@ impl Changes {
         Err(FsError::Io)
     }
 
-    /// Asks one connection once.
+    /// Asks one connection once, without waiting for others: they may wait for this one.
     ///
     /// # Errors
     /// What came of it.
@@ -94,7 +113,18 @@ impl Changes {
         change: &Change,
         body: Body,
     ) -> Result<Answer, CallError> {
-        let number = self.number();
+        let number = self.numbered(&mut self.seqs.lock());
+        self.ask_as(number, remote, caller, change, body).await
+    }
+
+    async fn ask_as(
+        &self,
+        number: Numbered<'_>,
+        remote: &dyn Remote,
+        caller: Caller,
+        change: &Change,
+        body: Body,
+    ) -> Result<Answer, CallError> {
         let request = Request::Change {
             seq: Seq(number.seq),
             settled: Seq(number.settled),
@@ -104,16 +134,30 @@ impl Changes {
         remote.call_with(request, body).await
     }
 
-    fn number(&self) -> Numbered<'_> {
-        let mut seqs = self.seqs.lock();
+    fn numbered(&self, seqs: &mut Seqs) -> Numbered<'_> {
         seqs.last += 1;
-        let seq = seqs.last;
-        seqs.open.insert(seq);
-        let settled = seqs.open.first().copied().unwrap_or(seq);
+        seqs.open.insert(seqs.last);
+        let oldest = seqs.open.first().copied();
         Numbered {
             changes: self,
-            seq,
-            settled,
+            seq: seqs.last,
+            settled: oldest.unwrap_or(seqs.last),
+        }
+    }
+
+    /// The next number; waits while it would be too far ahead of the oldest in use.
+    async fn number(&self) -> Numbered<'_> {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            // From here on nothing that is settled is missed.
+            settled.as_mut().enable();
+            {
+                let mut seqs = self.seqs.lock();
+                if seqs.ahead() < u64::from(CHANGES_AHEAD_MAX) {
+                    return self.numbered(&mut seqs);
+                }
+            }
+            settled.await;
         }
     }
 }
@@ -150,5 +194,72 @@ fn compared(change: &Change, fault: Fault) -> Result<Reply, FsError> {
             Err(FsError::Io)
         }
         _ => Err(CallError::Fault(fault).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::PathEstimate;
+    use futures_util::FutureExt;
+    use futures_util::future::{BoxFuture, pending};
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    use tokio::sync::Semaphore;
+    use wormhole_protocol::OpenId;
+
+    /// Answers at once, but for the first, which waits for leave.
+    struct Slow {
+        leave: Semaphore,
+        asked: AtomicU64,
+    }
+
+    impl Remote for Slow {
+        fn call_with(&self, request: Request, _: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+            async move {
+                self.asked.fetch_add(1, SeqCst);
+                if let Request::Change { seq: Seq(1), .. } = request {
+                    let _ = self.leave.acquire().await;
+                }
+                Ok(Answer {
+                    reply: Reply::Done,
+                    payload: Box::new(tokio::io::empty()),
+                })
+            }
+            .boxed()
+        }
+
+        fn path(&self) -> PathEstimate {
+            PathEstimate::default()
+        }
+
+        fn closed(&self) -> BoxFuture<'_, ()> {
+            pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_further_ahead_of_a_slow_change_than_the_host_keeps_answers() {
+        let slow = Arc::new(Slow {
+            leave: Semaphore::new(0),
+            asked: AtomicU64::new(0),
+        });
+        let changes = Changes::new(slow.clone(), Arc::default());
+        let caller = Caller { uid: 0, gid: 0 };
+        let ask = || changes.ask(caller, Change::Close { open: OpenId(1) }, Body::empty());
+        let mut first = pin!(ask());
+        assert!(first.as_mut().now_or_never().is_none());
+        for _ in 1..CHANGES_AHEAD_MAX {
+            ask().await.unwrap();
+        }
+        let mut waits = pin!(ask());
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(slow.asked.load(SeqCst), u64::from(CHANGES_AHEAD_MAX));
+        // Whoever takes back what a host has forgotten does not wait: all others may wait for that.
+        let back = Change::Close { open: OpenId(2) };
+        let taken = changes.ask_of(&*slow, caller, &back, Body::empty()).await;
+        assert!(taken.is_ok());
+        slow.leave.add_permits(1);
+        first.await.unwrap();
+        waits.await.unwrap();
     }
 }
