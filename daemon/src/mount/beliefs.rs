@@ -11,8 +11,12 @@
 //!
 //! Not here: nodes and their numbers (`inodes`), the entries of a listing (`listing`).
 //!
-//! Locks: `under_way`, and those of `names`, `listings` and `evidence`; none while another is held.
+//! What is found to be wrong is believed no longer, nor is any answer that was asked before ([`doubts`]): it
+//! may be as old.
+//!
+//! Locks: `under_way`, and those of `names`, `listings`, `evidence` and `doubts`; none while another is held.
 
+mod doubts;
 mod evidence;
 mod listings;
 mod names;
@@ -25,6 +29,7 @@ use super::inodes::Node;
 use super::listing::Listing;
 use super::stats::{RemoteStats, add};
 use crate::rpc::{Answer, Remote};
+use doubts::Doubts;
 use evidence::Evidence;
 use listings::Listings;
 use names::Names;
@@ -47,6 +52,7 @@ pub struct Beliefs {
     listings: Listings,
     evidence: Evidence,
     own: Own,
+    doubts: Doubts,
     under_way: Mutex<UnderWay>,
 }
 
@@ -61,6 +67,7 @@ impl Beliefs {
             listings: Listings::default(),
             evidence: Evidence::default(),
             own: Own::default(),
+            doubts: Doubts::default(),
             under_way: Mutex::default(),
         })
     }
@@ -136,7 +143,9 @@ impl Beliefs {
         dir.learn(attr, Heard::since(asked));
         let listing = Listing::start(answer, asked);
         self.amend(dir, &listing);
-        self.listings.put(dir, listing.clone(), self.ttl);
+        if self.doubts.allow(dir.id, asked) {
+            self.listings.put(dir, listing.clone(), self.ttl);
+        }
         Ok(listing)
     }
 
@@ -169,7 +178,7 @@ impl Beliefs {
             Err(error) => return Err(error),
         };
         let told = Told::new(attr, Heard::since(asked));
-        if !self.ttl.is_zero() {
+        if !self.ttl.is_zero() && self.doubts.allow(dir.id, asked) {
             self.names.put(dir.id, name, told);
         }
         Ok(told)
@@ -289,16 +298,18 @@ impl Beliefs {
         }
     }
 
-    /// A node is not where it was: what said so is believed no longer.
+    /// A node is not where it was: whatever is believed to be there was told before, and is no longer.
+    /// The kernel asks once more and no further.
     pub fn disbelieve(&self, node: &Arc<Node>) {
         let now = Instant::now();
         node.doubt(now);
         let Some((dir, name)) = node.place() else {
             return;
         };
-        let claimed = self.believed(&dir, &name, now).and_then(|told| told.attr);
-        if claimed.is_some_and(|attr| attr.id == node.id) {
-            self.names.remove(dir.id, &name);
+        self.doubts.note(dir.id, now);
+        self.names.remove(dir.id, &name);
+        let listing = self.listings.get(&dir);
+        if listing.is_some_and(|listing| listing.find(&name, self.ttl, now).is_some()) {
             self.listings.remove(&dir);
         }
     }

@@ -92,7 +92,9 @@ impl Beliefs {
             // Nothing was learnt. What is believed runs out, and then whoever looks is told.
             _ => return,
         };
-        self.names.put(dir.id, name, Told::new(attr, asked));
+        if self.doubts.allow(dir.id, asked) {
+            self.names.put(dir.id, name, Told::new(attr, asked));
+        }
     }
 
     /// Asks for the attributes of the root, which has no name to look up.
@@ -201,6 +203,9 @@ async fn arrive(dir: &Arc<Node>, answer: Answer, asked: Instant, beliefs: &Weak<
     let Some(beliefs) = beliefs.upgrade() else {
         return;
     };
+    if !beliefs.doubts.allow(dir.id, asked) {
+        return;
+    }
     if is_whole {
         beliefs.amend(dir, &listing);
         beliefs.listings.renew(dir, listing, beliefs.ttl);
