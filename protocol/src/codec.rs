@@ -7,10 +7,11 @@
 //!
 //! Format: bincode 2 `standard()` (variable-length integers, little endian). Never used on disk.
 
+use crate::lease::{News, Push};
 use crate::limits::{
     FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX,
-    LIST_FRAME_ENTRIES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, XATTR_NAMES_MAX,
-    XATTR_VALUE_BYTES_MAX,
+    LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
+    XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
 
@@ -111,6 +112,10 @@ wire! {
         _ => true,
     };
     ListFrame: LIST_FRAME_BYTES_MAX, |frame| frame.entries.len() <= LIST_FRAME_ENTRIES_MAX;
+    Push: PUSH_BYTES_MAX, |push| match &push.news {
+        News::Entries { names, .. } => names.len() <= PUSH_NAMES_MAX,
+        _ => true,
+    };
 }
 
 /// Writes the wire form of `value`, without a length.

@@ -17,6 +17,7 @@ pub mod codec;
 pub mod digest;
 pub mod fault;
 pub mod id;
+pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod name;
@@ -32,6 +33,7 @@ pub use change::{
 pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
+pub use lease::{Leased, NameNews, News, Push};
 pub use message::{
     Entry, Hello, HelloReply, ListFrame, LockConflict, NodeRef, ReadUrgency, Refusal, Reply,
     Request, SeekWhat, SessionLimits, Welcome,

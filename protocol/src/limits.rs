@@ -32,6 +32,11 @@ pub const XATTR_NAMES_MAX: usize = 1024;
 
 /// Most entries in one frame of a listing.
 pub const LIST_FRAME_ENTRIES_MAX: usize = 256;
+/// Most names in one [`crate::Push`].
+pub const PUSH_NAMES_MAX: usize = LIST_FRAME_ENTRIES_MAX;
+/// Longest encoded [`crate::Push`].
+pub const PUSH_BYTES_MAX: usize = LIST_FRAME_BYTES_MAX;
+
 /// Most entries a mount accepts in one directory before it gives up on the host.
 pub const LIST_ENTRIES_MAX: usize = 4_000_000;
 
@@ -78,3 +83,4 @@ const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
 // A frame of the longest names with their attributes must fit.
 const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);

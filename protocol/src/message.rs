@@ -4,7 +4,8 @@
 //! Then each request has a bidirectional stream of its own: one [`Request`] frame, answered by one
 //! [`Reply`] frame and, for reads and listings, a payload until the end of the stream:
 //! - after [`Reply::Data`]: exactly `len` raw bytes of the file;
-//! - after [`Reply::Listing`]: [`ListFrame`]s, the last marked so.
+//! - after [`Reply::Listing`], leased or not: [`ListFrame`]s, the last marked so;
+//! - after [`Reply::Listening`]: [`crate::Push`]es, as long as the session lasts.
 //!
 //! Raw bytes may follow a request as well, as many as [`Change::body_len`] says.
 //!
@@ -17,6 +18,7 @@ use crate::codec::{Decode, Encode};
 use crate::digest::ListingDigest;
 use crate::fault::Fault;
 use crate::id::{Epoch, FileId, MountId, ShareId};
+use crate::lease::Leased;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
 use crate::ticket::{Proof, TicketId};
@@ -235,6 +237,16 @@ pub enum Request {
         /// How it would exclude others.
         mode: LockMode,
     },
+    /// Begins to listen: from now on answers grant leases, and what changes under them is told
+    /// ([`crate::lease`]) → [`Reply::Listening`] and [`crate::Push`]es. Leases this mount held before, in this
+    /// or an earlier session, end.
+    Listen,
+    /// All pushes of the session up to this one were taken, and the kernel told → [`Reply::Heard`].
+    /// The session's leases last another term; [`Fault::Invalid`] if it does not listen.
+    Heard {
+        /// The number of the last one; 0 for none.
+        through: u64,
+    },
 }
 
 /// What a host answers.
@@ -309,6 +321,24 @@ pub enum Reply {
     Offset(u64),
     /// A lock that is in the way, if any.
     Conflict(Option<LockConflict>),
+    /// An answer that holds until a push says otherwise.
+    Leased {
+        /// The answer.
+        answer: Leased,
+        /// No other mount has a lease on the directory; one that wants it is told only after this one has
+        /// heard [`crate::News::Shared`].
+        sole: bool,
+    },
+    /// [`crate::Push`]es follow.
+    Listening {
+        /// How long leases last, in milliseconds.
+        term_ms: u32,
+    },
+    /// So it is noted.
+    Heard {
+        /// The number of the last push made for the session when this was asked; 0 for none.
+        pushed: u64,
+    },
 }
 
 /// Somebody's lock.

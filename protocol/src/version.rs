@@ -12,13 +12,15 @@ pub enum WireVersion {
     V2 = 2,
     /// 2026-11: changes, opens, locks, seeking.
     V3 = 3,
+    /// 2026-11: leases, pushes.
+    V4 = 4,
 }
 
 impl WireVersion {
     /// The oldest this build still speaks; no build with an older one was ever released.
-    pub const OLDEST: Self = Self::V3;
+    pub const OLDEST: Self = Self::V4;
     /// The newest this build speaks.
-    pub const NEWEST: Self = Self::V3;
+    pub const NEWEST: Self = Self::V4;
 
     /// Its number on the wire.
     pub const fn number(self) -> u16 {
@@ -27,7 +29,7 @@ impl WireVersion {
 
     /// The newest version within both this build's range and the peer's `oldest..=newest`.
     pub fn common(oldest: u16, newest: u16) -> Option<Self> {
-        [Self::V3]
+        [Self::V4]
             .into_iter()
             .rev()
             .find(|v| (oldest..=newest).contains(&v.number()))

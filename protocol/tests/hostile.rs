@@ -15,7 +15,9 @@ use std::fmt::Debug;
 use std::net::SocketAddr;
 use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::FRAME_PREFIX_BYTES;
-use wormhole_protocol::{Hello, HelloReply, HostKey, ListFrame, Reply, Request, Secret, Ticket};
+use wormhole_protocol::{
+    Hello, HelloReply, HostKey, ListFrame, Push, Reply, Request, Secret, Ticket,
+};
 
 /// Bodies per decoder.
 const CASES: usize = 100_000;
@@ -72,6 +74,7 @@ fn every_damage_to_every_sample_is_survived() {
     every_damage::<Request>(samples::requests());
     every_damage::<Reply>(samples::replies());
     every_damage::<ListFrame>(samples::list_frames());
+    every_damage::<Push>(samples::pushes());
 }
 
 #[test]
@@ -88,8 +91,8 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(14);
-    check::<Reply>(17);
+    check::<Request>(16);
+    check::<Reply>(20);
 }
 
 #[test]
@@ -299,6 +302,7 @@ fn a_prefix_beyond_the_limit_is_refused_before_anything_is_read() {
     check::<Request>();
     check::<Reply>();
     check::<ListFrame>();
+    check::<Push>();
 }
 
 fn many_cases<T: Wire + PartialEq + Debug>(samples: Vec<samples::Sample<T>>, seed: u64) {
@@ -334,6 +338,11 @@ fn hostile_replies() {
 #[test]
 fn hostile_list_frames() {
     many_cases::<ListFrame>(samples::list_frames(), 5);
+}
+
+#[test]
+fn hostile_pushes() {
+    many_cases::<Push>(samples::pushes(), 6);
 }
 
 #[test]

@@ -7,12 +7,13 @@ use proptest::prelude::*;
 use std::fmt::Debug;
 use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::{
-    FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, REPLY_BYTES_MAX, XATTR_NAMES_MAX,
+    FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, PUSH_NAMES_MAX, REPLY_BYTES_MAX, XATTR_NAMES_MAX,
     XATTR_VALUE_BYTES_MAX,
 };
 use wormhole_protocol::{
     Attr, Caller, Change, ContentVersion, Entry, FileId, FileKind, LinkTarget, ListFrame, Name,
-    NodeRef, OpenId, RelPath, RenameHow, Reply, Request, Seq, Timestamp, XattrName,
+    NameNews, News, NodeRef, OpenId, Push, RelPath, RenameHow, Reply, Request, Seq, Timestamp,
+    XattrName,
 };
 
 fn returns<T: Wire + PartialEq + Debug>(value: &T) {
@@ -47,9 +48,31 @@ proptest! {
     }
 
     #[test]
+    fn any_push_returns(value in strategies::push()) {
+        returns(&value);
+    }
+
+    #[test]
     fn any_list_frame_returns(value in strategies::list_frame()) {
         returns(&value);
     }
+}
+
+#[test]
+fn the_largest_push_returns() {
+    let longest = longest_entry();
+    let names = NameNews {
+        name: longest.name,
+        attr: Some(longest.attr),
+    };
+    returns(&Push {
+        number: u64::MAX,
+        news: News::Entries {
+            dir: longest.attr.id,
+            attr: Some(longest.attr),
+            names: vec![names; PUSH_NAMES_MAX],
+        },
+    });
 }
 
 /// Attributes whose encoding is the longest there is.

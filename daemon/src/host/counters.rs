@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 16] = [
     "lookup",
     "getattr",
     "readlink",
@@ -22,6 +22,8 @@ const KINDS: [&str; 14] = [
     "unlock",
     "unlockall",
     "testlock",
+    "listen",
+    "heard",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -40,6 +42,8 @@ fn kind(request: &Request) -> usize {
         Request::Unlock { .. } => 11,
         Request::UnlockAll { .. } => 12,
         Request::TestLock { .. } => 13,
+        Request::Listen => 14,
+        Request::Heard { .. } => 15,
     }
 }
 

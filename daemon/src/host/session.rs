@@ -290,7 +290,9 @@ fn changes(request: &Request) -> bool {
         | Request::StatFs
         | Request::GetXattr { .. }
         | Request::ListXattr { .. }
-        | Request::Seek { .. } => false,
+        | Request::Seek { .. }
+        | Request::Listen
+        | Request::Heard { .. } => false,
     }
 }
 

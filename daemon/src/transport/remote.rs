@@ -1,10 +1,13 @@
 //! A host over QUIC, as a mount sees it: one stream for each request.
 
+mod fits;
+
 use super::code;
 use super::frame::{FrameError, read_frame};
 use super::tail::Tail;
 use super::tuning::BODY_BYTES_MAX;
 use crate::rpc::{Answer, Body, CallError, PathEstimate, Payload, Remote};
+use fits::answers;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -20,7 +23,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::SESSION_REQUESTS_MAX;
-use wormhole_protocol::{Change, Fault, Reply, Request};
+use wormhole_protocol::{Fault, Leased, Reply, Request};
 
 /// Requests open at once; the rest of the streams is left to those being torn down.
 const REQUESTS_MAX: usize = SESSION_REQUESTS_MAX as usize * 3 / 4;
@@ -149,18 +152,24 @@ impl QuicRemote {
     fn payload(&self, reply: &Reply, recv: RecvStream, slot: OwnedSemaphorePermit) -> Payload {
         let announced = match reply {
             Reply::Data { len, .. } => Some(*len),
-            Reply::Listing(_) => None,
+            Reply::Listing(_)
+            | Reply::Leased {
+                answer: Leased::Listing(_),
+                ..
+            } => None,
+            Reply::Listening { .. } => None,
             // Nothing follows; dropping the stream says so.
             _ => return Box::new(tokio::io::empty()),
         };
+        // Pushes come now and then: nobody waits for them, and their stream is none of those for requests.
+        let waited_for = !matches!(reply, Reply::Listening { .. });
         Box::new(QuicPayload {
             recv,
             left: announced,
             connection: self.connection.clone(),
             meter: self.meter.clone(),
-            _busy: Busy::new(self.meter.clone()),
+            _busy: waited_for.then(|| (Busy::new(self.meter.clone()), slot)),
             counters: self.counters.clone(),
-            _slot: slot,
         })
     }
 
@@ -212,70 +221,14 @@ fn fault_of(code: VarInt) -> Option<Fault> {
         .and_then(Fault::from_code)
 }
 
-/// Whether a reply is of the kind its request is answered with.
-fn answers(request: &Request, reply: &Reply) -> bool {
-    matches!(
-        (request, reply),
-        (
-            Request::Lookup { .. } | Request::Getattr { .. },
-            Reply::Attr(_)
-        ) | (Request::Readlink { .. }, Reply::Link(_))
-            | (Request::List { .. }, Reply::Listing(_))
-            | (Request::List { known: Some(_), .. }, Reply::Unchanged(_))
-            | (Request::Read { .. }, Reply::Data { .. })
-            | (Request::StatFs, Reply::StatFs(_))
-            | (Request::GetXattr { .. }, Reply::Xattr(_))
-            | (Request::ListXattr { .. }, Reply::XattrNames(_))
-            | (Request::Seek { .. }, Reply::Offset(_))
-            | (Request::TestLock { .. }, Reply::Conflict(_))
-            | (Request::Lock { .. }, Reply::Attr(_))
-            | (
-                Request::Unlock { .. } | Request::UnlockAll { .. },
-                Reply::Done
-            )
-    ) || matches!(request, Request::Change { change, .. } if fits(change, reply))
-}
-
-/// Whether a reply is of the kind a change is answered with.
-fn fits(change: &Change, reply: &Reply) -> bool {
-    matches!(
-        (change, reply),
-        (
-            Change::Open { .. }
-                | Change::Write { .. }
-                | Change::Allocate { .. }
-                | Change::SetAttr { .. }
-                | Change::SetXattr { .. }
-                | Change::RemoveXattr { .. },
-            Reply::Attr(_)
-        ) | (
-            Change::Create { .. }
-                | Change::MakeDir { .. }
-                | Change::MakeNode { .. }
-                | Change::Symlink { .. }
-                | Change::Link { .. },
-            Reply::Made { .. }
-        ) | (
-            Change::Unlink { .. } | Change::RemoveDir { .. },
-            Reply::Removed { .. }
-        ) | (
-            Change::Close { .. } | Change::Sync { .. } | Change::SyncDir { .. },
-            Reply::Done
-        ) | (Change::Rename { .. }, Reply::Renamed { .. })
-            | (Change::Append { .. }, Reply::Appended { .. })
-            | (Change::Copy { .. }, Reply::Copied { .. })
-    )
-}
-
 struct QuicPayload {
     recv: RecvStream,
     /// Bytes still announced; `None` where the payload frames itself.
     left: Option<u64>,
     connection: Connection,
     meter: Arc<Meter>,
-    _busy: Busy,
+    _busy: Option<(Busy, OwnedSemaphorePermit)>,
     counters: Arc<Counters>,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl QuicPayload {

@@ -4,12 +4,13 @@
 //! has a sample here. Never change a sample: add one.
 
 mod changes;
+mod leases;
 
 use wormhole_protocol::{
     Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind,
     Hello, HelloReply, LinkTarget, ListFrame, ListingDigest, LockConflict, LockMode, LockRange,
-    MountId, Name, NodeRef, Proof, ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits,
-    ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
+    MountId, Name, NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply, Request,
+    SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -160,6 +161,7 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         .into_iter()
         .map(|r| (request_label(&r), r))
         .chain(changes::requests())
+        .chain(leases::requests())
         .collect()
 }
 
@@ -183,6 +185,7 @@ fn request_label(request: &Request) -> &'static str {
         | Request::Unlock { .. }
         | Request::UnlockAll { .. }
         | Request::TestLock { .. } => unreachable!("in changes.rs"),
+        Request::Listen | Request::Heard { .. } => unreachable!("in leases.rs"),
     }
 }
 
@@ -215,7 +218,8 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
         Reply::Unchanged(attr(FileKind::Directory)),
     ]);
     replies.extend(change_replies());
-    replies.into_iter().map(|r| (reply_label(&r), r)).collect()
+    let labelled = replies.into_iter().map(|r| (reply_label(&r), r));
+    labelled.chain(leases::replies()).collect()
 }
 
 /// What changes, seeks and locks are answered by.
@@ -298,6 +302,9 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Offset(_) => "offset",
         Reply::Conflict(None) => "conflict: none",
         Reply::Conflict(Some(_)) => "conflict",
+        Reply::Leased { .. } | Reply::Listening { .. } | Reply::Heard { .. } => {
+            unreachable!("in leases.rs")
+        }
     }
 }
 
@@ -369,4 +376,9 @@ pub(crate) fn list_frames() -> Vec<Sample<ListFrame>> {
             },
         ),
     ]
+}
+
+/// Every push.
+pub(crate) fn pushes() -> Vec<Sample<Push>> {
+    leases::pushes()
 }

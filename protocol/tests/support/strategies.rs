@@ -10,9 +10,9 @@ use proptest::sample::select;
 use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX};
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
-    HelloReply, LinkTarget, ListFrame, ListingDigest, MountId, Name, NodeRef, Proof, ReadUrgency,
-    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
-    XattrName,
+    HelloReply, Leased, LinkTarget, ListFrame, ListingDigest, MountId, Name, NameNews, News,
+    NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId,
+    StatFs, TicketId, Timestamp, Welcome, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -217,6 +217,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (node(), xattr_name()).prop_map(|(node, name)| Request::GetXattr { node, name }),
         node().prop_map(|node| Request::ListXattr { node }),
         change_request().boxed(),
+        Just(Request::Listen),
+        number().prop_map(|through| Request::Heard { through }),
     ]
 }
 
@@ -243,6 +245,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
         attr().prop_map(Reply::Unchanged),
         change_reply().boxed(),
+        (leased(), any::<bool>()).prop_map(|(answer, sole)| Reply::Leased { answer, sole }),
+        any::<u32>().prop_map(|term_ms| Reply::Listening { term_ms }),
+        number().prop_map(|pushed| Reply::Heard { pushed }),
     ]
 }
 
@@ -265,6 +270,28 @@ fn change_reply() -> impl Strategy<Value = Reply> {
         number().prop_map(Reply::Offset),
         option::of(conflict()).prop_map(Reply::Conflict),
     ]
+}
+
+fn leased() -> impl Strategy<Value = Leased> {
+    prop_oneof![
+        attr().prop_map(Leased::Attr),
+        Just(Leased::Absent),
+        attr().prop_map(Leased::Listing),
+        attr().prop_map(Leased::Unchanged),
+    ]
+}
+
+/// Any push.
+pub(crate) fn push() -> impl Strategy<Value = Push> {
+    let names = (name(), option::of(attr())).prop_map(|(name, attr)| NameNews { name, attr });
+    let news = prop_oneof![
+        (file_id(), option::of(attr()), vec(names, 0..12))
+            .prop_map(|(dir, attr, names)| News::Entries { dir, attr, names }),
+        file_id().prop_map(|dir| News::Over { dir }),
+        Just(News::AllOver),
+        file_id().prop_map(|dir| News::Shared { dir }),
+    ];
+    (number(), news).prop_map(|(number, news)| Push { number, news })
 }
 
 /// Any frame of a listing.

@@ -1,0 +1,86 @@
+//! Leases: what a host promises to tell of, and how it tells.
+//!
+//! A session that asks [`crate::Request::Listen`] is granted leases with the answers to what it looks up and lists
+//! ([`Leased`]). A lease is of one directory. While a mount holds it, it may believe what it was told under it:
+//! - which names there are in the directory, and which are not;
+//! - the attributes of its entries that are no directories and have one link;
+//! - the attributes of the directory itself.
+//!
+//! A change of any of these is told on the stream of the listening session, in order ([`Push`]), and the mount
+//! says how far it has heard ([`crate::Request::Heard`]), once its kernel has been told. A host does not answer a
+//! change before the other mounts that hold a lease on what it touches have heard of it, or their leases have
+//! ended.
+//!
+//! Term: a mount's leases end a term after it *sent* the last `Listen` or `Heard` that was answered, and it
+//! may believe them again after a `Heard` only once it has taken all pushes up to the one the answer
+//! names. The host counts the term from when it received that, so its count ends later.
+//!
+//! Crossings: an answer to what was asked before a push about the same directory arrived may be older than
+//! that push. It is not believed beyond the one who asked.
+//!
+//! After Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache
+//! consistency" (SOSP 1989).
+
+use crate::attr::Attr;
+use crate::codec::{Decode, Encode};
+use crate::id::FileId;
+use crate::name::Name;
+
+/// An answer that holds until a push says otherwise: the directory that was asked about is leased.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Leased {
+    /// As [`crate::Reply::Attr`]. After a lookup the directory it was asked of is leased; after a `Getattr` of
+    /// a directory that directory, of anything else the one it is in.
+    Attr(Attr),
+    /// There is nothing of that name; in place of [`crate::Fault::NotFound`].
+    Absent,
+    /// As [`crate::Reply::Listing`].
+    Listing(Attr),
+    /// As [`crate::Reply::Unchanged`].
+    Unchanged(Attr),
+}
+
+/// One word of a host to a session that listens; a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Push {
+    /// Its number: one more than the last one's, the first of a session 1.
+    pub number: u64,
+    /// What happened.
+    pub news: News,
+}
+
+/// What a push tells.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum News {
+    /// A leased directory is as follows now, as far as named. The lease goes on.
+    Entries {
+        /// Which directory.
+        dir: FileId,
+        /// Its attributes, if they may have changed.
+        attr: Option<Attr>,
+        /// Names that may lead elsewhere than before, or to a file with other attributes.
+        names: Vec<NameNews>,
+    },
+    /// The lease of a directory has ended.
+    Over {
+        /// Which.
+        dir: FileId,
+    },
+    /// All leases of the session have ended: the host lost count of what changed.
+    AllOver,
+    /// The mount is no longer the only one with a lease on the directory. To be heard only once all that
+    /// was changed in it ahead of the host's answers has been answered.
+    Shared {
+        /// Which directory.
+        dir: FileId,
+    },
+}
+
+/// Where a name leads now.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NameNews {
+    /// The name.
+    pub name: Name,
+    /// The attributes of what it leads to; none if there is nothing.
+    pub attr: Option<Attr>,
+}

@@ -1,0 +1,87 @@
+//! One sample of everything said about leases, for [`super`].
+
+use super::{Sample, attr, file_id, name};
+use wormhole_protocol::{FileKind, Leased, NameNews, News, Push, Reply, Request};
+
+/// Every request about leases.
+pub(crate) fn requests() -> Vec<Sample<Request>> {
+    vec![
+        ("listen", Request::Listen),
+        ("heard", Request::Heard { through: 70_000 }),
+    ]
+}
+
+/// Every reply that has to do with leases.
+pub(crate) fn replies() -> Vec<Sample<Reply>> {
+    let dir = attr(FileKind::Directory);
+    let answers = [
+        Leased::Attr(attr(FileKind::File)),
+        Leased::Absent,
+        Leased::Listing(dir),
+        Leased::Unchanged(dir),
+    ];
+    let mut replies: Vec<_> = answers
+        .into_iter()
+        .map(|answer| (leased_label(&answer), answer))
+        .map(|(label, answer)| {
+            let sole = matches!(answer, Leased::Listing(_));
+            (label, Reply::Leased { answer, sole })
+        })
+        .collect();
+    replies.push(("listening", Reply::Listening { term_ms: 10_000 }));
+    replies.push(("heard", Reply::Heard { pushed: 1 << 40 }));
+    replies
+}
+
+fn leased_label(answer: &Leased) -> &'static str {
+    match answer {
+        Leased::Attr(_) => "leased: attr",
+        Leased::Absent => "leased: absent",
+        Leased::Listing(_) => "leased: listing, sole",
+        Leased::Unchanged(_) => "leased: unchanged",
+    }
+}
+
+/// Every push.
+pub(crate) fn pushes() -> Vec<Sample<Push>> {
+    let dir = file_id();
+    let names = vec![
+        NameNews {
+            name: name(b"new \xff"),
+            attr: Some(attr(FileKind::File)),
+        },
+        NameNews {
+            name: name(b"gone"),
+            attr: None,
+        },
+    ];
+    let news = [
+        News::Entries {
+            dir,
+            attr: Some(attr(FileKind::Directory)),
+            names,
+        },
+        News::Entries {
+            dir,
+            attr: None,
+            names: vec![],
+        },
+        News::Over { dir },
+        News::AllOver,
+        News::Shared { dir },
+    ];
+    let numbered = (70_000u64..).zip(news);
+    numbered
+        .map(|(number, news)| (push_label(&news), Push { number, news }))
+        .collect()
+}
+
+fn push_label(news: &News) -> &'static str {
+    match news {
+        News::Entries { names, .. } if names.is_empty() => "push: entries, none",
+        News::Entries { .. } => "push: entries",
+        News::Over { .. } => "push: over",
+        News::AllOver => "push: all over",
+        News::Shared { .. } => "push: shared",
+    }
+}
