@@ -9,6 +9,7 @@
 //! r0/seq-read/large              r0/readdir/attrs-00000/e0000 ..   r0/small-files/many/000/f00000 ..
 //! r0/scrub/large                 r0/walk/d00/d00/f00 ..            r0/parallel/large
 //! r0/random/qd1, qd16            r0/stat/d00000/f0 ..              r0/concurrent/large-0 ..
+//! r0/fresh/f00000 ..
 //! ```
 //!
 //! Names follow from sizes, so a worker knows them without having been told ([`layout`]). Content

@@ -26,6 +26,8 @@ const RTT_MIN_SECONDS: f64 = 0.0001;
 const RTT_FAR: Duration = Duration::from_millis(100);
 /// What is read of a file whose first bytes are waited for: no file is shorter.
 pub const FIRST_BYTES: usize = 1024;
+/// What a file has that is changed on the host.
+pub const FRESH_FILE_BYTES: u64 = 4 * KIB;
 /// Frames of a video, each second.
 pub const FRAMES_PER_SECOND: u32 = 24;
 
@@ -76,6 +78,8 @@ pub struct Sizes {
     pub parallel_file_bytes: u64,
     /// Each of the ten files read at once.
     pub concurrent_file_bytes: u64,
+    /// Changes on the host that are waited for, of each kind.
+    pub fresh_samples: u32,
     /// The file that is written: as large as the one that is read, unless time is short, so that neither
     /// the start nor the wait for the disk at the end is a large part of it.
     pub write_file_bytes: u64,
@@ -98,6 +102,8 @@ struct Effort {
     seconds: f64,
     /// Samples of a latency over all rounds, at least.
     latency_samples: u32,
+    /// Changes over all rounds.
+    fresh_samples: u32,
     seq_bytes_max: u64,
     segments: u32,
     segment_frames: u32,
@@ -113,6 +119,7 @@ impl Effort {
                 write_seconds: 1.2,
                 seconds: 1.2,
                 latency_samples: 10,
+                fresh_samples: 5,
                 seq_bytes_max: 256 * MIB,
                 segments: 2,
                 segment_frames: 8,
@@ -125,6 +132,7 @@ impl Effort {
                 write_seconds: if rtt < RTT_FAR { 10.0 } else { 20.0 },
                 seconds: 3.0,
                 latency_samples: 10,
+                fresh_samples: 40,
                 seq_bytes_max: 1024 * MIB,
                 segments: 4,
                 segment_frames: 24,
@@ -136,6 +144,7 @@ impl Effort {
                 write_seconds: 25.0,
                 seconds: 10.0,
                 latency_samples: 100,
+                fresh_samples: 1000,
                 seq_bytes_max: 1024 * MIB,
                 segments: 8,
                 segment_frames: 24,
@@ -195,6 +204,7 @@ impl Sizes {
                 .clamp(50, 10_000),
             parallel_file_bytes,
             concurrent_file_bytes: (parallel_file_bytes / 10).max(64 * KIB),
+            fresh_samples: effort.fresh_samples.div_ceil(effort.rounds),
             write_file_bytes: large(effort.write_seconds),
             create_file_bytes: CREATE_FILE_BYTES,
             create_files,
@@ -225,7 +235,12 @@ impl Sizes {
                 let at_once = CREATE_THREADS * self.create_thread_files;
                 u64::from(one_by_one + at_once) * self.create_file_bytes
             }
-            Family::Mount | Family::FirstByte | Family::Stat | Family::Readdir | Family::Walk => 0,
+            Family::Mount
+            | Family::Fresh
+            | Family::FirstByte
+            | Family::Stat
+            | Family::Readdir
+            | Family::Walk => 0,
         }
     }
 

@@ -16,6 +16,7 @@
 //!   before and dropping caches are not.
 
 mod first_byte;
+mod fresh;
 mod job;
 mod parallel;
 mod random;
@@ -79,6 +80,8 @@ pub enum Family {
     Parallel,
     /// Read ten files at once.
     Concurrent,
+    /// See what was changed on the host.
+    Fresh,
     /// Write a large file.
     Write,
     /// Create many small files.
@@ -87,7 +90,7 @@ pub enum Family {
 
 impl Family {
     /// All, in the order of a run.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mount,
         Self::FirstByte,
         Self::SeqRead,
@@ -99,6 +102,7 @@ impl Family {
         Self::SmallFiles,
         Self::Parallel,
         Self::Concurrent,
+        Self::Fresh,
         Self::Write,
         Self::Create,
     ];
@@ -117,6 +121,7 @@ impl Family {
             Self::SmallFiles => "small-files",
             Self::Parallel => "parallel",
             Self::Concurrent => "concurrent",
+            Self::Fresh => "fresh",
             Self::Write => "write",
             Self::Create => "create",
         }
@@ -150,6 +155,7 @@ pub fn run(job: &Job, report: &mut dyn FnMut(Report)) {
         Family::SmallFiles => small::run(&mut turn),
         Family::Parallel => parallel::run_parts(&mut turn),
         Family::Concurrent => parallel::run_files(&mut turn),
+        Family::Fresh => fresh::run(&mut turn),
         Family::Write => write::run_large(&mut turn),
         Family::Create => write::run_small(&mut turn),
     }
@@ -188,6 +194,8 @@ workloads! {
     "small-16" SmallFiles "files/s" Higher "read files of 10 KiB never touched, with 16 threads";
     "parallel-4" Parallel "MB/s" Higher "one file never touched, read in four parts at once";
     "concurrent-10" Concurrent "MB/s" Higher "ten files never touched, read at once";
+    "fresh-stat" Fresh "ms" Lower "until stat shows that a file was replaced on the host";
+    "fresh-read" Fresh "ms" Lower "until open and read bring what was written to a file on the host";
     "write-seq" Write "MB/s" Higher "write a large file, fsync, close";
     "create" Create "files/s" Higher "create, write and close files of 4 KiB in a known directory, one after the other";
     "create-16" Create "files/s" Higher "the same with 16 threads, each in a directory of its own (in one, the kernel creates one at a time)";

@@ -1,6 +1,6 @@
 //! Which files a family has, by name: known to who makes them and to who reads them.
 
-use crate::sizes::{Sizes, WALK_DIRECTORY_FILES};
+use crate::sizes::{FRESH_FILE_BYTES, Sizes, WALK_DIRECTORY_FILES};
 use crate::workload::Family;
 
 /// The one large file of a family.
@@ -13,6 +13,9 @@ pub(crate) const SMALL: [&str; 2] = ["serial", "many"];
 pub(crate) const LISTED: [&str; 2] = ["names", "attrs"];
 /// Files that are read at once.
 pub(crate) const CONCURRENT: u32 = 10;
+
+/// Files that are changed on the host.
+pub(crate) const FRESH_FILES: u32 = 10;
 
 /// Files of a directory whose file is looked up.
 const STAT_DIRECTORY_FILES: u32 = 10;
@@ -57,6 +60,9 @@ pub(crate) fn files(family: Family, sizes: &Sizes) -> Vec<Planned> {
         Family::Parallel => large(sizes.parallel_file_bytes),
         Family::Concurrent => (0..CONCURRENT)
             .map(|i| Planned::new(concurrent(i), sizes.concurrent_file_bytes))
+            .collect(),
+        Family::Fresh => (0..FRESH_FILES)
+            .map(|i| Planned::new(flat(i), FRESH_FILE_BYTES))
             .collect(),
     }
 }

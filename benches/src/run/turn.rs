@@ -243,9 +243,11 @@ impl Turn<'_> {
             true => self.written(&root, peer, family),
             false => Ground::folder(&root, self.round, family),
         };
+        let origin = Ground::folder(self.share, self.round, family);
         let job = Job {
             family,
             folder,
+            origin,
             sizes: self.sizes.clone(),
             data: self.order.data,
             seed: self.order.link.seed.wrapping_add(u64::from(self.round)),

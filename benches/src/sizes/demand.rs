@@ -14,6 +14,8 @@ const SHARE: f64 = 0.5;
 const STEP_SECONDS: f64 = 0.0005;
 const MOUNT_SECONDS: f64 = 0.5;
 const MOUNT_TRIPS: f64 = 16.0;
+/// What a change costs besides.
+const FRESH_SECONDS: f64 = 0.02;
 /// Mounts that should be possible at the least.
 const MOUNTS: f64 = 3.0;
 /// A name and its attributes, as most protocols have them.
@@ -32,7 +34,7 @@ pub(super) fn seconds(sizes: &Sizes, family: Family) -> f64 {
         }
         // Cold, and once more for those who keep nothing.
         Family::SeqRead => steps(3.0) + 2.0 * carried(sizes.seq_file_bytes as f64),
-        Family::Scrub => steps(f64::from(sizes.segments)) + 3.5 * sizes.playing().as_secs_f64(),
+        Family::Scrub => steps(f64::from(sizes.segments)) + 3.6 * sizes.playing().as_secs_f64(),
         Family::Random => steps(2.0) + 2.5 * sizes.random_box.as_secs_f64(),
         Family::Stat => steps(1.5 * samples + f64::from(sizes.warm_files)),
         Family::Readdir => {
@@ -55,6 +57,8 @@ pub(super) fn seconds(sizes: &Sizes, family: Family) -> f64 {
         }
         Family::Parallel => steps(1.0) + carried(sizes.parallel_file_bytes as f64),
         Family::Concurrent => steps(1.0) + carried(10.0 * sizes.concurrent_file_bytes as f64),
+        // Half a round trip, and the watcher's delay and the pause before it.
+        Family::Fresh => 2.0 * f64::from(sizes.fresh_samples) * (sizes.rtt_seconds + FRESH_SECONDS),
         // A connection that has only asked until then has to find its pace.
         Family::Write => steps(6.0) + carried(sizes.write_file_bytes as f64),
         Family::Create => {

@@ -17,6 +17,8 @@ pub struct Job {
     /// Where: the folder that [`Ground`](crate::files::Ground) made for this family, as the mount shows
     /// it. For a family that writes: a folder of its own, made if it is not there.
     pub folder: PathBuf,
+    /// The same folder as it is on the host.
+    pub origin: PathBuf,
     /// How much.
     pub sizes: Sizes,
     /// What written files are made of.

@@ -160,6 +160,23 @@ impl Stage<'_> {
         Ok(result)
     }
 
+    /// Times how long it takes until `work` sees what it waits for, which may be never: it gives up once
+    /// it is late, and that is no sample.
+    pub(super) fn sample_until(
+        &mut self,
+        work: impl FnOnce(&dyn Fn() -> bool) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let until = self.until;
+        let start = Instant::now();
+        if work(&|| Instant::now() >= until)? {
+            (self.report)(Report::Sample {
+                workload: self.name.to_owned(),
+                value: milliseconds(start.elapsed()),
+            });
+        }
+        Ok(())
+    }
+
     /// `amount` of `whole` is done by now, which is worth a point if it is much more than last time, or
     /// if last time is long ago.
     pub(super) fn amount(&mut self, amount: u64, whole: u64) {

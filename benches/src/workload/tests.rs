@@ -28,6 +28,7 @@ pub(crate) fn tiny() -> Sizes {
         small_parallel_files: 120,
         parallel_file_bytes: (100 << 10) + 3,
         concurrent_file_bytes: 5000,
+        fresh_samples: 5,
         write_file_bytes: (70 << 10) + 1,
         create_files: 20,
         create_thread_files: 3,
@@ -39,6 +40,7 @@ pub(crate) fn job(family: Family, share: &Path) -> Job {
     Job {
         family,
         folder: Ground::folder(share, 0, family),
+        origin: Ground::folder(share, 0, family),
         sizes: tiny(),
         data: Data::Random,
         seed: 7,

@@ -119,7 +119,7 @@ pub(super) struct RunFlags {
     #[arg(long, value_name = "FILE")]
     pub(super) peers_file: Option<PathBuf>,
     /// What to measure: mount, first-byte, seq-read, scrub, random, stat, readdir, walk, small-files,
-    /// parallel, concurrent, write, create [default: all]
+    /// parallel, concurrent, fresh, write, create [default: all]
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(super) only: Vec<String>,
     /// Under two minutes for a profile
