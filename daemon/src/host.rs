@@ -22,6 +22,7 @@
 
 mod bucket;
 mod budget;
+mod bulk;
 mod change;
 mod clock;
 mod counters;

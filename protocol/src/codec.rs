@@ -9,10 +9,12 @@
 
 use crate::lease::{News, Push};
 use crate::limits::{
-    FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX,
-    LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
+    FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX,
+    LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX,
+    READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
     XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
+use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
 
 pub(crate) use bincode::{Decode, Encode};
@@ -105,7 +107,10 @@ macro_rules! wire {
 wire! {
     Hello: HELLO_BYTES_MAX, |_| true;
     HelloReply: HELLO_REPLY_BYTES_MAX, |_| true;
-    Request: REQUEST_BYTES_MAX, |_| true;
+    Request: REQUEST_BYTES_MAX, |request| match request {
+        Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
+        _ => true,
+    };
     Reply: REPLY_BYTES_MAX, |reply| match reply {
         Reply::Xattr(value) => value.len() <= XATTR_VALUE_BYTES_MAX,
         Reply::XattrNames(names) => names.len() <= XATTR_NAMES_MAX,
@@ -115,6 +120,10 @@ wire! {
     Push: PUSH_BYTES_MAX, |push| match &push.news {
         News::Entries { names, .. } => names.len() <= PUSH_NAMES_MAX,
         _ => true,
+    };
+    FileFrame: FILE_FRAME_BYTES_MAX, |frame| match frame {
+        FileFrame::Content { len, .. } => *len as usize <= READ_MANY_FILE_BYTES_MAX,
+        FileFrame::Not(_) => true,
     };
 }
 

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod id;
 pub mod lease;
 pub mod limits;
+pub mod many;
 pub mod message;
 pub mod name;
 pub mod range;
@@ -34,6 +35,7 @@ pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
 pub use lease::{Leased, NameNews, News, Push};
+pub use many::{FileFrame, FileWanted, KnownContent};
 pub use message::{
     Entry, Hello, HelloReply, ListFrame, LockConflict, NodeRef, ReadUrgency, Refusal, Reply,
     Request, SeekWhat, SessionLimits, Welcome,

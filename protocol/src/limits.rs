@@ -55,6 +55,12 @@ pub const CHUNK_BLOCKS: usize = CHUNK_BYTES / BLOCK_BYTES;
 pub const READ_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most raw bytes that follow one request.
 pub const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most files of one directory that are asked for at once; their names must fit a request.
+pub const READ_MANY_FILES_MAX: usize = 256;
+/// Largest file that comes among many.
+pub const READ_MANY_FILE_BYTES_MAX: usize = CHUNK_BYTES;
+/// Longest encoded [`crate::FileFrame`].
+pub const FILE_FRAME_BYTES_MAX: usize = 256;
 /// Largest offset a file can have (`off_t`).
 pub const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -84,3 +90,6 @@ const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);
+// The decoder counts numbers at their full width, against twice the frame.
+const _: () = assert!(READ_MANY_FILES_MAX * 80 + PATH_BYTES_MAX + 512 <= 2 * REQUEST_BYTES_MAX);
+const _: () = assert!(READ_MANY_FILE_BYTES_MAX <= u32::MAX as usize);

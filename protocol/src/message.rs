@@ -6,6 +6,7 @@
 //! - after [`Reply::Data`]: exactly `len` raw bytes of the file;
 //! - after [`Reply::Listing`], leased or not: [`ListFrame`]s, the last marked so;
 //! - after [`Reply::Listening`]: [`crate::Push`]es, as long as the session lasts.
+//! - after [`Reply::Many`]: a [`crate::FileFrame`] for each file, with its raw bytes.
 //!
 //! Raw bytes may follow a request as well, as many as [`Change::body_len`] says.
 //!
@@ -19,6 +20,7 @@ use crate::digest::ListingDigest;
 use crate::fault::Fault;
 use crate::id::{Epoch, FileId, MountId, ShareId};
 use crate::lease::Leased;
+use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
 use crate::ticket::{Proof, TicketId};
@@ -247,6 +249,14 @@ pub enum Request {
         /// The number of the last one; 0 for none.
         through: u64,
     },
+    /// Small files of one directory, whole → [`Reply::Many`], and for each in this order a
+    /// [`crate::FileFrame`] and its bytes. Ahead of need: whoever waits for a file asks for that one.
+    ReadMany {
+        /// The directory.
+        dir: NodeRef,
+        /// The files, at most [`crate::limits::READ_MANY_FILES_MAX`].
+        files: Vec<FileWanted>,
+    },
 }
 
 /// What a host answers.
@@ -339,6 +349,8 @@ pub enum Reply {
         /// The number of the last push made for the session when this was asked; 0 for none.
         pushed: u64,
     },
+    /// Attributes of the directory; [`crate::FileFrame`]s follow, each with its bytes.
+    Many(Attr),
 }
 
 /// Somebody's lock.

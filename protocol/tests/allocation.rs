@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, TICKET_CHARS_MAX};
-use wormhole_protocol::{Hello, HelloReply, ListFrame, Push, Reply, Request, Ticket};
+use wormhole_protocol::{FileFrame, Hello, HelloReply, ListFrame, Push, Reply, Request, Ticket};
 
 thread_local! {
     static TAKEN_BYTES: Cell<usize> = const { Cell::new(0) };
@@ -118,6 +118,11 @@ fn list_frames_are_bounded() {
 #[test]
 fn pushes_are_bounded() {
     bounded::<Push>(samples::pushes());
+}
+
+#[test]
+fn file_frames_are_bounded() {
+    bounded::<FileFrame>(samples::file_frames());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! No bytes make a decoder panic, loop or take more than it was given.
 //!
 //! Every sample is cut at every byte, has every bit flipped, every length replaced; then 100,000
-//! random and damaged bodies go through each of the five decoders and 100,000 strings through the
+//! random and damaged bodies go through each of the seven decoders and 100,000 strings through the
 //! reader of tickets. What a decoder accepts must be a value like any other: it can be sent again
 //! and arrives equal.
 
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::FRAME_PREFIX_BYTES;
 use wormhole_protocol::{
-    Hello, HelloReply, HostKey, ListFrame, Push, Reply, Request, Secret, Ticket,
+    FileFrame, Hello, HelloReply, HostKey, ListFrame, Push, Reply, Request, Secret, Ticket,
 };
 
 /// Bodies per decoder.
@@ -75,6 +75,7 @@ fn every_damage_to_every_sample_is_survived() {
     every_damage::<Reply>(samples::replies());
     every_damage::<ListFrame>(samples::list_frames());
     every_damage::<Push>(samples::pushes());
+    every_damage::<FileFrame>(samples::file_frames());
 }
 
 #[test]
@@ -91,8 +92,9 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(16);
-    check::<Reply>(20);
+    check::<Request>(17);
+    check::<Reply>(21);
+    check::<FileFrame>(2);
 }
 
 #[test]
@@ -303,6 +305,7 @@ fn a_prefix_beyond_the_limit_is_refused_before_anything_is_read() {
     check::<Reply>();
     check::<ListFrame>();
     check::<Push>();
+    check::<FileFrame>();
 }
 
 fn many_cases<T: Wire + PartialEq + Debug>(samples: Vec<samples::Sample<T>>, seed: u64) {
@@ -343,6 +346,11 @@ fn hostile_list_frames() {
 #[test]
 fn hostile_pushes() {
     many_cases::<Push>(samples::pushes(), 6);
+}
+
+#[test]
+fn hostile_file_frames() {
+    many_cases::<FileFrame>(samples::file_frames(), 6);
 }
 
 #[test]

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use std::fmt::Debug;
 use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::{
-    FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, PUSH_NAMES_MAX, REPLY_BYTES_MAX, XATTR_NAMES_MAX,
-    XATTR_VALUE_BYTES_MAX,
+    FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, PUSH_NAMES_MAX, READ_MANY_FILES_MAX,
+    REPLY_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use wormhole_protocol::{
-    Attr, Caller, Change, ContentVersion, Entry, FileId, FileKind, LinkTarget, ListFrame, Name,
-    NameNews, News, NodeRef, OpenId, Push, RelPath, RenameHow, Reply, Request, Seq, Timestamp,
-    XattrName,
+    Attr, Caller, Change, ContentVersion, Entry, FileFrame, FileId, FileKind, FileWanted,
+    KnownContent, LinkTarget, ListFrame, Name, NameNews, News, NodeRef, OpenId, Push, RelPath,
+    RenameHow, Reply, Request, Seq, Timestamp, XattrName,
 };
 
 fn returns<T: Wire + PartialEq + Debug>(value: &T) {
@@ -54,6 +54,11 @@ proptest! {
 
     #[test]
     fn any_list_frame_returns(value in strategies::list_frame()) {
+        returns(&value);
+    }
+
+    #[test]
+    fn any_file_frame_returns(value in strategies::file_frame()) {
         returns(&value);
     }
 }
@@ -161,6 +166,42 @@ fn the_longest_requests_return() {
         dir: longest_node(),
         name,
     }));
+}
+
+fn file_wanted(name: &[u8]) -> FileWanted {
+    let Attr { id, version, .. } = longest_attr();
+    FileWanted {
+        name: Name::new(name).expect("a valid name"),
+        known: Some(KnownContent { file: id, version }),
+    }
+}
+
+#[test]
+fn as_many_files_as_can_be_asked_for_return() {
+    returns(&Request::ReadMany {
+        dir: longest_node(),
+        files: vec![file_wanted(b"n"); 200],
+    });
+    let root = NodeRef {
+        path: RelPath::root(),
+        expect: None,
+    };
+    let ask = |count| Request::ReadMany {
+        dir: root.clone(),
+        files: vec![file_wanted(b"short.rs"); count],
+    };
+    returns(&ask(READ_MANY_FILES_MAX));
+    let too_many = ask(READ_MANY_FILES_MAX + 1);
+    assert_eq!(too_many.to_frame(), Err(CodecError::Malformed));
+    returns(&FileFrame::Content {
+        attr: Some(longest_attr()),
+        len: 128 * 1024,
+    });
+    let too_long = FileFrame::Content {
+        attr: None,
+        len: 128 * 1024 + 1,
+    };
+    assert_eq!(too_long.to_frame(), Err(CodecError::Malformed));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "lookup",
     "getattr",
     "readlink",
@@ -24,6 +24,7 @@ const KINDS: [&str; 16] = [
     "testlock",
     "listen",
     "heard",
+    "readmany",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -44,6 +45,7 @@ fn kind(request: &Request) -> usize {
         Request::TestLock { .. } => 13,
         Request::Listen => 14,
         Request::Heard { .. } => 15,
+        Request::ReadMany { .. } => 16,
     }
 }
 

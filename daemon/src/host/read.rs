@@ -24,7 +24,7 @@ use crate::rpc::{Sink, SinkClosed};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 use std::sync::Arc;
@@ -170,7 +170,7 @@ fn read_first(
         let want = usize::try_from(len).unwrap_or(usize::MAX);
         let space = buffer.space();
         let want = want.min(space.len());
-        let got = read_at(&file, &mut space[..want], range.offset())?;
+        let got = read_at(&file.fd, &mut space[..want], range.offset())?;
         if Stamp::of(&meta::stat(&file.fd).map_err(fault::of)?) != stamp {
             add(&core.service.counters().rereads, 1);
             continue;
@@ -198,7 +198,7 @@ fn read_next(
 ) -> Result<Bytes, Fault> {
     let space = buffer.space();
     let want = space.len();
-    let got = read_at(file, space, offset)?;
+    let got = read_at(&file.fd, space, offset)?;
     // A writer stamps the file before it writes: bytes of another version were read only if the
     // stamps differ by now.
     if Stamp::of(&meta::stat(&file.fd).map_err(fault::of)?) != stamp {
@@ -211,10 +211,10 @@ fn read_next(
 }
 
 /// Fills `space` from `offset`, but for the end of the file.
-fn read_at(file: &OpenFile, space: &mut [u8], offset: u64) -> Result<usize, Fault> {
+pub(super) fn read_at(fd: impl AsFd, space: &mut [u8], offset: u64) -> Result<usize, Fault> {
     let mut got = 0;
     while got < space.len() {
-        match pread(&file.fd, &mut space[got..], offset + got as u64) {
+        match pread(fd.as_fd(), &mut space[got..], offset + got as u64) {
             Ok(0) => break,
             Ok(n) => got += n,
             Err(Errno::INTR) => {}

@@ -27,7 +27,7 @@ use super::rules::access_for;
 use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
-use super::{list, locks, node, read};
+use super::{bulk, list, locks, node, read};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -170,7 +170,7 @@ impl Core {
     /// Tries `work` again with fewer files kept open if the process is out of descriptors.
     pub(super) fn with_descriptors<T>(
         &self,
-        work: impl Fn() -> Result<T, Fault>,
+        mut work: impl FnMut() -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         match work() {
             Err(Fault::Exhausted) if self.files.len() > 0 => {
@@ -287,6 +287,7 @@ fn changes(request: &Request) -> bool {
         | Request::Readlink { .. }
         | Request::List { .. }
         | Request::Read { .. }
+        | Request::ReadMany { .. }
         | Request::StatFs
         | Request::GetXattr { .. }
         | Request::ListXattr { .. }
@@ -388,6 +389,10 @@ impl Session {
                     ReadUrgency::Ahead => priority::AHEAD,
                 });
                 read::serve(core, node, range, urgency, sink).await
+            }
+            Request::ReadMany { dir, files } => {
+                sink.prioritize(priority::AHEAD);
+                bulk::serve(core, dir, files, sink).await
             }
             Request::List { dir, known } => {
                 sink.prioritize(priority::LISTING);

@@ -157,7 +157,7 @@ impl QuicRemote {
                 answer: Leased::Listing(_),
                 ..
             } => None,
-            Reply::Listening { .. } => None,
+            Reply::Many(_) | Reply::Listening { .. } => None,
             // Nothing follows; dropping the stream says so.
             _ => return Box::new(tokio::io::empty()),
         };

@@ -4,6 +4,7 @@
 
 mod access;
 mod bounds;
+mod bulk;
 mod changes;
 mod changes_bounds;
 mod changes_content;

@@ -177,6 +177,10 @@ pub(crate) fn every_request() -> Vec<Request> {
             node: node.clone(),
             name: XattrName::new("user.x").unwrap(),
         },
+        Request::ReadMany {
+            dir: node.clone(),
+            files: Vec::new(),
+        },
         Request::ListXattr { node },
     ]
 }

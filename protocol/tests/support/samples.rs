@@ -7,10 +7,11 @@ mod changes;
 mod leases;
 
 use wormhole_protocol::{
-    Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind,
-    Hello, HelloReply, LinkTarget, ListFrame, ListingDigest, LockConflict, LockMode, LockRange,
-    MountId, Name, NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply, Request,
-    SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
+    Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
+    FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame, ListingDigest,
+    LockConflict, LockMode, LockRange, MountId, Name, NodeRef, Proof, Push, ReadUrgency, Refusal,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
+    XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -156,6 +157,10 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         Request::ListXattr {
             node: node(b"f", None),
         },
+        Request::ReadMany {
+            dir: node(b"src", Some(file_id())),
+            files: files_wanted(),
+        },
     ];
     requests
         .into_iter()
@@ -163,6 +168,23 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         .chain(changes::requests())
         .chain(leases::requests())
         .collect()
+}
+
+fn files_wanted() -> Vec<FileWanted> {
+    let known = KnownContent {
+        file: file_id(),
+        version: ContentVersion(*b"fedcba9876543210"),
+    };
+    vec![
+        FileWanted {
+            name: name(b"lib.rs"),
+            known: Some(known),
+        },
+        FileWanted {
+            name: name(b"\xff\n"),
+            known: None,
+        },
+    ]
 }
 
 fn request_label(request: &Request) -> &'static str {
@@ -179,6 +201,7 @@ fn request_label(request: &Request) -> &'static str {
         Request::StatFs => "statfs",
         Request::GetXattr { .. } => "getxattr",
         Request::ListXattr { .. } => "listxattr",
+        Request::ReadMany { .. } => "read many",
         Request::Seek { .. }
         | Request::Change { .. }
         | Request::Lock { .. }
@@ -216,6 +239,7 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
             XattrName::new(b"user.b.c".as_slice()).expect("a valid xattr name"),
         ]),
         Reply::Unchanged(attr(FileKind::Directory)),
+        Reply::Many(attr(FileKind::Directory)),
     ]);
     replies.extend(change_replies());
     let labelled = replies.into_iter().map(|r| (reply_label(&r), r));
@@ -305,6 +329,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Leased { .. } | Reply::Listening { .. } | Reply::Heard { .. } => {
             unreachable!("in leases.rs")
         }
+        Reply::Many(_) => "many",
     }
 }
 
@@ -381,4 +406,37 @@ pub(crate) fn list_frames() -> Vec<Sample<ListFrame>> {
 /// Every push.
 pub(crate) fn pushes() -> Vec<Sample<Push>> {
     leases::pushes()
+}
+
+/// Frames of files: with attributes and without, and each reason why there is none.
+pub(crate) fn file_frames() -> Vec<Sample<FileFrame>> {
+    let content = [
+        FileFrame::Content {
+            attr: Some(attr(FileKind::File)),
+            len: 128 * 1024,
+        },
+        FileFrame::Content { attr: None, len: 0 },
+    ];
+    let faults = [
+        Fault::NotFound,
+        Fault::Stale,
+        Fault::Changed,
+        Fault::TooLarge,
+        Fault::WrongKind,
+        Fault::Denied,
+    ];
+    let label = |frame: &FileFrame| match frame {
+        FileFrame::Content { attr: Some(_), .. } => "file frame: content with attributes",
+        FileFrame::Content { attr: None, .. } => "file frame: content",
+        FileFrame::Not(fault) => match fault {
+            Fault::NotFound => "file frame: not found",
+            Fault::Stale => "file frame: another",
+            Fault::Changed => "file frame: changed",
+            Fault::TooLarge => "file frame: too large",
+            Fault::WrongKind => "file frame: no file",
+            _ => "file frame: denied",
+        },
+    };
+    let frames = content.into_iter().chain(faults.map(FileFrame::Not));
+    frames.map(|frame| (label(&frame), frame)).collect()
 }

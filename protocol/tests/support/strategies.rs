@@ -7,12 +7,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX};
+use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX};
 use wormhole_protocol::{
-    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileId, FileKind, Hello,
-    HelloReply, Leased, LinkTarget, ListFrame, ListingDigest, MountId, Name, NameNews, News,
-    NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId,
-    StatFs, TicketId, Timestamp, Welcome, XattrName,
+    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
+    FileWanted, Hello, HelloReply, KnownContent, Leased, LinkTarget, ListFrame, ListingDigest,
+    MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply,
+    Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -197,6 +197,22 @@ pub(crate) fn hello_reply() -> impl Strategy<Value = HelloReply> {
     ]
 }
 
+fn file_wanted() -> impl Strategy<Value = FileWanted> {
+    let known = (file_id(), any::<[u8; 16]>()).prop_map(|(file, version)| KnownContent {
+        file,
+        version: ContentVersion(version),
+    });
+    (name(), option::of(known)).prop_map(|(name, known)| FileWanted { name, known })
+}
+
+/// What became of any file.
+pub(crate) fn file_frame() -> impl Strategy<Value = FileFrame> {
+    let most = u32::try_from(READ_MANY_FILE_BYTES_MAX).expect("fits");
+    let content =
+        (option::of(attr()), 0..=most).prop_map(|(attr, len)| FileFrame::Content { attr, len });
+    prop_oneof![content, select(Fault::ALL).prop_map(FileFrame::Not)]
+}
+
 /// Any request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let urgency = select(vec![ReadUrgency::Demand, ReadUrgency::Ahead]);
@@ -216,6 +232,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::StatFs),
         (node(), xattr_name()).prop_map(|(node, name)| Request::GetXattr { node, name }),
         node().prop_map(|node| Request::ListXattr { node }),
+        (node(), vec(file_wanted(), 0..20))
+            .prop_map(|(dir, files)| Request::ReadMany { dir, files })
+            .boxed(),
         change_request().boxed(),
         Just(Request::Listen),
         number().prop_map(|through| Request::Heard { through }),
@@ -244,6 +263,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         vec(any::<u8>(), 0..2000).prop_map(Reply::Xattr),
         vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
         attr().prop_map(Reply::Unchanged),
+        attr().prop_map(Reply::Many),
         change_reply().boxed(),
         (leased(), any::<bool>()).prop_map(|(answer, sole)| Reply::Leased { answer, sole }),
         any::<u32>().prop_map(|term_ms| Reply::Listening { term_ms }),

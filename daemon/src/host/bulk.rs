@@ -1,0 +1,188 @@
+//! Many small files of one directory, whole, one after another in one answer.
+//!
+//! The files are opened and read in the order the mount wants them, a batch at a time on the blocking pool:
+//! while the transport takes one batch the next is being read. All of it is read ahead of need: it has the
+//! slots, the memory and the priority of that, so that a read somebody waits for overtakes it.
+//!
+//! Invariants
+//! - Each file asked for has its frame, in order; exactly the announced number of bytes follows it.
+//! - All bytes of a file belong to one version: its stamps are the same before and after. What is not of the
+//!   version the mount knows is not read at all.
+//! - Nothing but a regular file is opened: what an entry is was checked before, through `O_PATH`.
+//! - A directory that is no longer where it was asked for breaks the answer off ([`Fault::Stale`]).
+
+use super::budget::Purpose;
+use super::fault;
+use super::limits::{FIRST_BATCH_BYTES, SEGMENT_BYTES};
+use super::meta::{self, Stamp};
+use super::pool::{Buffer, Pool};
+use super::read::read_at;
+use super::resolve::Root;
+use super::session::{Class, Core, Slot};
+use crate::rpc::{Sink, SinkClosed};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::try_join;
+use rustix::fd::OwnedFd;
+use std::ffi::CString;
+use std::sync::Arc;
+use wormhole_protocol::codec::Wire;
+use wormhole_protocol::limits::{
+    FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, READ_MANY_FILE_BYTES_MAX,
+};
+use wormhole_protocol::{Attr, Fault, FileFrame, FileId, FileKind, FileWanted, NodeRef, Reply};
+
+/// What one more file may need of a batch.
+const FILE_BYTES_MAX: usize = FRAME_PREFIX_BYTES + FILE_FRAME_BYTES_MAX + READ_MANY_FILE_BYTES_MAX;
+const _: () = assert!(FIRST_BATCH_BYTES + FILE_BYTES_MAX <= SEGMENT_BYTES);
+
+/// The files that are left.
+struct Work {
+    dir: NodeRef,
+    id: FileId,
+    fd: OwnedFd,
+    files: std::vec::IntoIter<FileWanted>,
+}
+
+/// Answers a request for many files.
+pub(super) async fn serve(
+    core: &Arc<Core>,
+    dir: NodeRef,
+    files: Vec<FileWanted>,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    let slot = &core.slot(Class::Ahead).await;
+    let begun = core.on_disk(slot, move |core| {
+        core.with_descriptors(|| begin(core, &dir))
+            .map(|(fd, attr)| (dir, fd, attr))
+    });
+    match begun.await.and_then(|begun| begun) {
+        Ok((dir, fd, attr)) => {
+            core.reply(sink, Reply::Many(attr)).await?;
+            let files = files.into_iter();
+            let id = attr.id;
+            let work = Box::new(Work { dir, id, fd, files });
+            stream(core, slot, work, sink).await
+        }
+        Err(fault) => core.reply(sink, Reply::Fault(fault)).await,
+    }
+}
+
+/// Sends each batch while the next is being read.
+async fn stream(
+    core: &Arc<Core>,
+    slot: &Slot,
+    work: Box<Work>,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    let read = |mut work: Box<Work>, enough: usize| async move {
+        let grant = core
+            .memory(Pool::size_of(SEGMENT_BYTES), Purpose::Ahead)
+            .await;
+        let buffer = core.resources().pool.buffer(SEGMENT_BYTES, grant);
+        core.on_disk(slot, move |core| {
+            let batch = batch(core, &mut work, buffer, enough)?;
+            Ok((work, batch))
+        })
+        .await?
+    };
+    let mut done = read(work, FIRST_BATCH_BYTES).await;
+    loop {
+        let (work, batch) = match done {
+            Ok(done) => done,
+            Err(fault) => {
+                core.abort(sink, fault);
+                return Ok(());
+            }
+        };
+        if work.files.as_slice().is_empty() {
+            return core.send(sink, batch).await;
+        }
+        let next = read(work, SEGMENT_BYTES);
+        ((), done) = try_join(core.send(&mut *sink, batch), next.map(Ok)).await?;
+    }
+}
+
+fn begin(core: &Core, dir: &NodeRef) -> Result<(OwnedFd, Attr), Fault> {
+    let fd = core.service.share().root().node(&dir.path)?;
+    let now = meta::now();
+    let stx = meta::stat_expected(&fd, dir.expect)?;
+    if meta::kind(&stx) != Some(FileKind::Directory) {
+        return Err(Fault::NotDirectory);
+    }
+    let attr = core.resources().versions.attr(&stx, now)?;
+    Ok((fd, attr))
+}
+
+/// Frames and bytes of the next files, until there are `enough` or another might not fit.
+fn batch(core: &Core, work: &mut Work, mut buffer: Buffer, enough: usize) -> Result<Bytes, Fault> {
+    let space = buffer.space();
+    let mut used = 0;
+    while used < enough && used + FILE_BYTES_MAX <= space.len() {
+        let Some(wanted) = work.files.next() else {
+            break;
+        };
+        let room = &mut space[used..];
+        used += match core.with_descriptors(|| file(core, work, &wanted, room)) {
+            Ok(bytes) => bytes,
+            Err(fault) => put(&FileFrame::Not(fault), room)?,
+        };
+    }
+    // What was read is sent only if it still lies in the share.
+    let there = core
+        .with_descriptors(|| core.service.share().root().node(&work.dir.path))
+        .and_then(|node| meta::stat_expected(node, Some(work.id)));
+    match there {
+        Ok(_) => Ok(buffer.freeze(used)),
+        Err(Fault::Exhausted) => Err(Fault::Exhausted),
+        Err(_) => Err(Fault::Stale),
+    }
+}
+
+/// Puts one file into `room`; how many bytes it took.
+fn file(core: &Core, work: &Work, wanted: &FileWanted, room: &mut [u8]) -> Result<usize, Fault> {
+    let root = core.service.share().root();
+    if root.hides_entry(&work.dir.path, wanted.name.as_bytes()) {
+        return Err(Fault::NotFound);
+    }
+    let name = CString::new(wanted.name.as_bytes()).map_err(|_| Fault::Invalid)?;
+    let node = Root::entry(&work.fd, &name).map_err(fault::of)?;
+    let now = meta::now();
+    let stx = meta::stat_expected(&node, wanted.known.map(|known| known.file))?;
+    if meta::kind(&stx) != Some(FileKind::File) {
+        return Err(Fault::WrongKind);
+    }
+    let attr = core.resources().versions.attr(&stx, now)?;
+    if wanted
+        .known
+        .is_some_and(|known| known.version != attr.version)
+    {
+        return Err(Fault::Changed);
+    }
+    let len = usize::try_from(attr.size).unwrap_or(usize::MAX);
+    if len > READ_MANY_FILE_BYTES_MAX {
+        return Err(Fault::TooLarge);
+    }
+    let frame = FileFrame::Content {
+        attr: wanted.known.is_none().then_some(attr),
+        len: u32::try_from(len).map_err(|_| Fault::TooLarge)?,
+    };
+    let head = put(&frame, room)?;
+    let fd = root.reopen_file(&node).map_err(fault::of)?;
+    let got = read_at(&fd, &mut room[head..head + len], 0)?;
+    if Stamp::of(&meta::stat(&fd).map_err(fault::of)?) != Stamp::of(&stx) {
+        return Err(Fault::Changed);
+    }
+    if got < len {
+        // Shorter than it says, and nobody changed it: a broken disk, or no real file.
+        return Err(Fault::Io);
+    }
+    Ok(head + len)
+}
+
+/// Puts a frame at the beginning of `room`.
+fn put(frame: &FileFrame, room: &mut [u8]) -> Result<usize, Fault> {
+    let bytes = frame.to_frame().map_err(|_| Fault::Io)?;
+    room[..bytes.len()].copy_from_slice(&bytes);
+    Ok(bytes.len())
+}
