@@ -104,6 +104,8 @@ pub struct Link {
     pub bursts: bool,
     /// Queue of each direction.
     pub queue_bytes: Option<u64>,
+    /// What the emulation took off the delay of each direction, because it takes so long itself.
+    pub own_cost_ms: Option<f64>,
     /// Measured: median round trip.
     pub rtt_ms: f64,
     /// Measured: rate, the slower direction.

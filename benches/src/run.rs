@@ -327,6 +327,7 @@ fn link(order: &RunOrder, lab: &Lab, measured: &Measured, controller: String) ->
         queue_bytes: profile
             .rate_bits_per_sec
             .map(|_| profile.queue_bytes_effective()),
+        own_cost_ms: lab.own_cost().map(|cost| cost.as_secs_f64() * 1e3),
         rtt_ms: measured.rtt_ms,
         rate_mbit: measured.rate(),
         loss_pct: measured.loss(),

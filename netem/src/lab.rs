@@ -28,6 +28,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
+use std::time::Duration;
 
 pub(crate) use commands::{ip as run_ip, tc as run_tc};
 
@@ -169,6 +170,15 @@ impl Lab {
         match &self.link {
             Link::Kernel => None,
             Link::Tun(mover) => Some(mover.counters()),
+        }
+    }
+
+    /// What the emulation took off the delay of either direction, because it takes so long itself. `None`
+    /// where it does not know.
+    pub fn own_cost(&self) -> Option<Duration> {
+        match &self.link {
+            Link::Kernel => None,
+            Link::Tun(mover) => Some(mover.own_cost()),
         }
     }
 

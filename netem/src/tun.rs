@@ -9,21 +9,26 @@
 //! the next one due; it never spins. It asks the kernel for exact timers and, where it may, for a
 //! real-time priority, so that a busy machine does not show up as a slower link.
 //!
-//! A packet is never delivered early. How late one may be is [`GRAIN_OF_DELAY`] of the delay: packets due
+//! What the thread itself costs is measured first ([`own_cost`]) and taken off: a packet that woke it counts as
+//! here since `waking` ago, and the timer for the next one due is set earlier by `timer`. A packet leaves at
+//! its time or after it, never before. How late one may be is [`GRAIN_OF_DELAY`] of the delay: packets due
 //! within that time of each other leave together, which spares a fast link most of the wake-ups.
+
+mod own_cost;
 
 use crate::delay_line::DelayLine;
 use crate::lab::{INTERFACE, LabError, MTU_BYTES, run_ip};
 use crate::moment::Moment;
 use crate::profile::Profile;
 use crate::shaper::{Counters, Direction, Shaper, Verdict};
+use own_cost::OwnCost;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, read, write};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,6 +58,7 @@ pub(crate) struct Mover {
     quit: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     counters: Arc<Mutex<[Counters; 2]>>,
+    own_cost: Duration,
 }
 
 impl Mover {
@@ -67,21 +73,35 @@ impl Mover {
                 line: DelayLine::new(MTU_BYTES as usize, FLIGHT_BYTES_MAX),
             }),
             ends,
+            own_cost: OwnCost::default(),
+            looked: [Moment::START; 2],
+            woken_by: [false; 2],
             grain: (profile.rtt / 2 / GRAIN_OF_DELAY).min(GRAIN_MAX),
             quit: quit.clone(),
             counters: counters.clone(),
         };
+        let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("wormhole-link".to_owned())
             .spawn(move || {
                 be_exact();
+                link.own_cost = OwnCost::measure().unwrap_or_default();
+                // Whoever starts it waits for this.
+                let _ = tell.send(link.own_cost.sum());
                 link.run();
             })?;
         Ok(Self {
             quit,
             thread: Some(thread),
             counters,
+            // Without an answer the thread has ended, and so has the link.
+            own_cost: told.recv().unwrap_or_default(),
         })
+    }
+
+    /// What is taken off the delay of either direction for the thread's own part in it.
+    pub(crate) fn own_cost(&self) -> Duration {
+        self.own_cost
     }
 
     pub(crate) fn counters(&self) -> [Counters; 2] {
@@ -125,6 +145,11 @@ struct Moving {
     paths: [Path; 2],
     /// The host's device and the mount's: path 0 reads the first and writes the second.
     ends: [OwnedFd; 2],
+    own_cost: OwnCost,
+    /// When each device was last seen empty.
+    looked: [Moment; 2],
+    /// Whether the next packet of each device is what ended the last sleep.
+    woken_by: [bool; 2],
     grain: Duration,
     quit: Arc<OwnedFd>,
     counters: Arc<Mutex<[Counters; 2]>>,
@@ -148,22 +173,36 @@ impl Moving {
         Moment::from(self.began.elapsed())
     }
 
+    /// When a packet came that was read just now: one that ended a sleep lay there while the thread woke up,
+    /// and none came before its device was last seen empty.
+    fn arrival(&mut self, direction: usize) -> Moment {
+        let now = self.now();
+        if !std::mem::take(&mut self.woken_by[direction]) {
+            return now;
+        }
+        let waited = (now - self.looked[direction]).min(self.own_cost.waking);
+        Moment::from_nanos(now.nanos() - crate::moment::nanos(waited))
+    }
+
     /// Reads a turn's worth of packets; whether there may be more.
     fn take_in(&mut self, direction: usize) -> bool {
         for _ in 0..TURN_PACKETS {
+            let before = self.now();
             let mut packet = self.paths[direction].line.lend();
             let length = match read(&self.ends[direction], packet.buffer_mut()) {
                 Ok(length) => length,
                 Err(error) => {
                     self.paths[direction].line.give_back(packet);
+                    self.looked[direction] = before;
+                    self.woken_by[direction] = false;
                     // Nothing there; or the interface is down, which the next sleep finds out.
                     return error == Errno::INTR;
                 }
             };
             packet.set_len(length);
-            let now = self.now();
+            let came = self.arrival(direction);
             let Path { shaper, line } = &mut self.paths[direction];
-            match shaper.offer(now, length) {
+            match shaper.offer(came, length) {
                 // A line without room is a gigabyte of packets: then they are lost.
                 Verdict::Deliver { at } => drop(line.push(at, packet)),
                 Verdict::Drop(_) => line.give_back(packet),
@@ -183,7 +222,7 @@ impl Moving {
     }
 
     /// Waits for a packet, for the time of the next one due, or for the end; whether to go on.
-    fn sleep(&self) -> bool {
+    fn sleep(&mut self) -> bool {
         *self.counters.lock() = [0, 1].map(|i: usize| self.paths[i].shaper.counters());
         let due = self
             .paths
@@ -196,6 +235,11 @@ impl Moving {
             let grain = if few { Duration::ZERO } else { self.grain };
             // Nothing if it is past.
             let wait = due + grain - self.now();
+            // Waking up takes its time. What is left after an early one is waited for as it is: no spinning.
+            let wait = match wait.checked_sub(self.own_cost.timer) {
+                Some(sooner) if !sooner.is_zero() => sooner,
+                _ => wait,
+            };
             Timespec {
                 tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: wait.subsec_nanos().into(),
@@ -207,7 +251,11 @@ impl Moving {
             PollFd::new(&*self.quit, PollFlags::IN),
         ];
         match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => polled[2].revents().is_empty(),
+            Ok(_) | Err(Errno::INTR) => {
+                let [host, mount, quit] = polled.map(|fd| !fd.revents().is_empty());
+                self.woken_by = [host, mount];
+                !quit
+            }
             Err(error) => {
                 tracing::error!("the link ends: poll: {error}");
                 false

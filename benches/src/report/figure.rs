@@ -83,6 +83,17 @@ pub fn bytes(count: u64) -> String {
     format!("{} {}", number(value), units[unit])
 }
 
+/// How the link was emulated.
+pub fn emulation(link: &Link) -> String {
+    let queue = link
+        .queue_bytes
+        .map_or_else(|| "as it is".to_owned(), bytes);
+    let own = link.own_cost_ms.map_or_else(String::new, |cost| {
+        format!(", {} of its own taken off each delay", milliseconds(cost))
+    });
+    format!("{}, queue {queue}{own}", link.backend)
+}
+
 /// A duration of a run: `48 s`, `7 min 30 s`.
 pub fn span(seconds: f64) -> String {
     if seconds < 120.0 {

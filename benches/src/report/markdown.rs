@@ -33,17 +33,11 @@ fn section(text: &mut String, run: &Run) {
 
 fn facts(text: &mut String, run: &Run) {
     let link = &run.link;
-    let queue = link
-        .queue_bytes
-        .map_or_else(|| "as it is".to_owned(), figure::bytes);
     let place = &run.environment;
     let mut rows = vec![
         ("Link, asked".to_owned(), figure::link_asked(link)),
         ("Link, measured".to_owned(), figure::link_measured(link)),
-        (
-            "Emulation".to_owned(),
-            format!("{}, queue {queue}", link.backend),
-        ),
+        ("Emulation".to_owned(), figure::emulation(link)),
         (
             "Congestion control".to_owned(),
             format!(

@@ -129,6 +129,7 @@ fn link(shape: &Shape) -> Link {
         asked_jitter_ms: 0.0,
         bursts: false,
         queue_bytes: Some(625_000),
+        own_cost_ms: Some(0.037),
         rtt_ms: shape.rtt_ms + 0.3,
         rate_mbit: shape.mbit * 0.99,
         loss_pct: shape.loss_pct * 1.02,

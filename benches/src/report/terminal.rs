@@ -77,16 +77,10 @@ pub(crate) fn plain(text: &str) -> String {
 
 fn header(run: &Run, paint: Paint, width: usize) -> String {
     let link = &run.link;
-    let queue = link
-        .queue_bytes
-        .map_or_else(|| "as it is".to_owned(), figure::bytes);
     let mut facts = vec![
         ("asked", figure::link_asked(link)),
         ("measured", figure::link_measured(link)),
-        (
-            "link",
-            format!("emulated by {}, queue {queue}", link.backend),
-        ),
+        ("link", format!("emulated by {}", figure::emulation(link))),
         (
             "congestion",
             format!(

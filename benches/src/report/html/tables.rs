@@ -200,9 +200,6 @@ fn absent(page: &mut String, peer: &PeerInfo) {
 
 fn facts(page: &mut String, run: &Run) {
     let (link, place) = (&run.link, &run.environment);
-    let queue = link
-        .queue_bytes
-        .map_or_else(|| "as it is".to_owned(), figure::bytes);
     let each = |pair: [f64; 2]| {
         format!(
             "{} and {}",
@@ -221,10 +218,7 @@ fn facts(page: &mut String, run: &Run) {
                 each(link.loss_each_pct)
             ),
         ),
-        (
-            "Emulated by".to_owned(),
-            format!("{}, queue {queue} in each direction", link.backend),
-        ),
+        ("Emulated by".to_owned(), figure::emulation(link)),
         (
             "Congestion control".to_owned(),
             format!(
