@@ -19,7 +19,9 @@ pub mod handles;
 pub mod heard;
 pub mod inodes;
 pub mod killed;
+pub mod lease;
 pub mod link;
+pub mod listen;
 pub mod listing;
 pub mod locks;
 pub mod mountpoint;
@@ -32,12 +34,14 @@ pub mod write;
 
 use crate::rpc::{Connect, PathEstimate, Remote};
 use fuse::FuseOptions;
+use lease::LeaseSnapshot;
 use link::{Link, LinkError, LinkSnapshot};
 use mountpoint::Unmount;
 use opens::Opens;
 use serde::Serialize;
 use stats::{
-    BufferSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, ReadSnapshot, RemoteSnapshot,
+    BufferSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, LeaseCounts, ReadSnapshot,
+    RemoteSnapshot,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -133,6 +137,10 @@ pub struct MountSnapshot {
     pub changes: ChangeSnapshot,
     /// Files the host keeps open for this mount.
     pub host_opens: usize,
+    /// What the host promised to speak of.
+    pub leases: LeaseSnapshot,
+    /// What it said.
+    pub pushes: LeaseCounts,
     /// The memory cache.
     pub l1: MemoryStats,
     /// The disk cache.
@@ -175,6 +183,7 @@ impl Mounted {
         ));
         let opens: Weak<Opens> = Arc::downgrade(vfs.opens());
         link.reclaim_by(opens);
+        vfs.listen();
         let fuse_stats = Arc::new(FuseStats::default());
         let ended = mount(&config, vfs.clone(), fuse_stats.clone()).await?;
         Ok(Self {
@@ -259,6 +268,8 @@ impl Mounted {
             write: self.vfs.write_buffer().stats(),
             changes: self.vfs.changes().stats().snapshot(),
             host_opens: self.vfs.opens().len(),
+            leases: self.vfs.leases().snapshot(),
+            pushes: self.vfs.lease_stats().snapshot(),
             l1: fetcher.memory().stats(),
             l2: fetcher.disk().map(|disk| disk.stats()),
             l2_note: self.l2_note.clone(),

@@ -136,6 +136,12 @@ pub trait Remote: Send + Sync + 'static {
         self.call_with(request, Body::empty())
     }
 
+    /// The session this one calls over now, for what belongs to that alone; waits for one. `None`: it is one
+    /// itself.
+    fn session(&self) -> BoxFuture<'_, Option<std::sync::Arc<dyn Remote>>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// The path as measured so far.
     fn path(&self) -> PathEstimate;
 

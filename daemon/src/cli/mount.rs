@@ -5,11 +5,15 @@ use super::plan::MountOrder;
 use super::{daemonize, output, process};
 use crate::config::{MountPlan, OwnerMode};
 use crate::mount::fuse::{FuseOptions, Owner};
+use crate::mount::lease::LeaseSnapshot;
 use crate::mount::mountpoint::{self, Unmount};
+use crate::mount::stats::LeaseCounts;
 use crate::mount::{MountConfig, MountSnapshot, Mounted};
 use crate::path_text::PathText;
 use crate::shutdown::Shutdown;
-use crate::status::report::{ByKind, CacheReport, LinkReport, MountReport, Report, Role};
+use crate::status::report::{
+    ByKind, CacheReport, LeaseReport, LinkReport, MountReport, Report, Role,
+};
 use crate::status::socket::Reporter;
 use crate::transport::Dialer;
 use anyhow::bail;
@@ -190,6 +194,7 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         changes: snapshot.changes.changes,
         lock_requests: snapshot.changes.locks,
         host_opens: snapshot.host_opens as u64,
+        leases: lease_report(&snapshot.leases, &snapshot.pushes),
         cancelled: snapshot.read.cancelled,
         direct: snapshot.read.direct,
         l1: l1_report(&snapshot.l1),
@@ -223,6 +228,22 @@ fn link_report(link: &crate::mount::link::LinkSnapshot) -> LinkReport {
         wire_sent_bytes: wire("wire_bytes_out").unwrap_or(0),
         wire_received_bytes: wire("wire_bytes_in").unwrap_or(0),
         lost_packets: wire("lost_packets").unwrap_or(0),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds, for people")]
+fn lease_report(leases: &LeaseSnapshot, pushes: &LeaseCounts) -> LeaseReport {
+    let seconds = |millis: u64| millis as f64 / 1000.0;
+    LeaseReport {
+        held: leases.held as u64,
+        live: leases.live,
+        term_secs: leases.term_ms.map(seconds),
+        heard_secs: leases.heard_ms.map(seconds),
+        pushes: pushes.pushes,
+        names: pushes.names,
+        acknowledged: pushes.heard,
+        ended: pushes.ended,
+        names_forgotten: pushes.names_forgotten,
     }
 }
 

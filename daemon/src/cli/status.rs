@@ -4,7 +4,7 @@ use super::flags::StatusFlags;
 use super::output;
 use crate::config::units;
 use crate::status::report::{
-    ByKind, CacheReport, HostReport, MountReport, Report, Role, ShareReport, unix_secs,
+    ByKind, CacheReport, HostReport, LeaseReport, MountReport, Report, Role, ShareReport, unix_secs,
 };
 use crate::status::{RuntimeDir, socket};
 use serde::Serialize;
@@ -116,6 +116,7 @@ impl Text {
             ),
         );
         self.line(2, &format!("write   {}", written(mount)));
+        self.line(2, &format!("leases  {}", leases(&mount.leases)));
         self.line(2, &format!("L1      {}", cache(&mount.l1)));
         match (&mount.l2, &mount.l2_note) {
             (Some(l2), _) => self.line(2, &format!("L2      {}", cache(l2))),
@@ -241,6 +242,19 @@ fn kinds(kinds: &ByKind) -> String {
     }
 }
 
+/// What the host promised, and what it said.
+fn leases(leases: &LeaseReport) -> String {
+    if leases.term_secs.is_none() {
+        return "none: what the host says is believed for a short time only".to_owned();
+    }
+    let age = leases.heard_secs.unwrap_or(0.0);
+    let pause = if leases.live { "" } else { ", paused" };
+    format!(
+        "{} directories{pause}; {} pushes of {} names; the host last heard {age:.1} s ago",
+        leases.held, leases.pushes, leases.names
+    )
+}
+
 /// What became of what programs wrote.
 fn written(mount: &MountReport) -> String {
     if mount.access != "read-write" {
@@ -294,6 +308,15 @@ mod tests {
             written_bytes: 3 << 20,
             dirty_bytes: 1 << 20,
             failed_writes: 2,
+            leases: LeaseReport {
+                held: 3,
+                live: true,
+                term_secs: Some(10.0),
+                heard_secs: Some(1.5),
+                pushes: 5,
+                names: 8,
+                ..Default::default()
+            },
             ..Default::default()
         };
         let text = show(&report(Role::Mount(mount.clone())), 165);
@@ -302,6 +325,7 @@ mod tests {
             "\"films\" ab at 192.0.2.1:7117",
             "connected, RTT 50.0 ms, up to 12.0 MB/s",
             "write   3 MiB by programs, 1 MiB not on the host yet; 2 pieces FAILED",
+            "leases  3 directories; 5 pushes of 8 names; the host last heard 1.5 s ago",
             "L1      75 % hits",
             "L2      none: in use",
             "asked   nothing yet",
@@ -314,10 +338,12 @@ mod tests {
                 since_secs: 9,
                 ..Default::default()
             },
+            leases: LeaseReport::default(),
             ..mount
         };
         let text = show(&report(Role::Mount(lost)), 165);
         assert!(text.contains("LOST for 9s: no route"), "{text}");
+        assert!(text.contains("leases  none"), "{text}");
     }
 
     #[test]

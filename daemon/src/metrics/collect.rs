@@ -97,6 +97,11 @@ impl Collected {
             (&names::MOUNT_CHANGES, mount.changes),
             (&names::MOUNT_LOCK_REQUESTS, mount.lock_requests),
             (&names::MOUNT_HOST_OPENS, mount.host_opens),
+            (&names::MOUNT_LEASES, mount.leases.held),
+            (&names::MOUNT_LEASES_ENDED, mount.leases.ended),
+            (&names::MOUNT_PUSHES, mount.leases.pushes),
+            (&names::MOUNT_PUSHED_NAMES, mount.leases.names),
+            (&names::MOUNT_NAMES_FORGOTTEN, mount.leases.names_forgotten),
             (&names::MOUNT_CANCELLED, mount.cancelled),
             (&names::MOUNT_DIRECT, mount.direct),
             (&names::MOUNT_KILLED, mount.killed),
@@ -104,6 +109,9 @@ impl Collected {
             (&names::MOUNT_HANDLES, mount.handles),
         ] {
             self.whole(metric, &[], n);
+        }
+        if let Some(secs) = mount.leases.heard_secs {
+            self.real(&names::MOUNT_LEASES_HEARD, &[], secs);
         }
         self.cache("l1", &mount.l1);
         if let Some(l2) = &mount.l2 {
@@ -148,7 +156,7 @@ impl Collected {
 mod tests {
     use super::super::text;
     use super::*;
-    use crate::status::report::{PeerReport, SessionReport};
+    use crate::status::report::{LeaseReport, PeerReport, SessionReport};
     use std::collections::BTreeSet;
     use std::time::UNIX_EPOCH;
 
@@ -191,6 +199,10 @@ mod tests {
             fuse_requests: kinds(&[("lookup", 1)]),
             remote_requests: kinds(&[("list", 2)]),
             disk_read_bytes: 17,
+            leases: LeaseReport {
+                heard_secs: Some(0.5),
+                ..Default::default()
+            },
             l1: CacheReport {
                 evicted_chunks: Some(8),
                 ..Default::default()

@@ -84,6 +84,12 @@ metrics! {
     MOUNT_CHANGES = Counter "wormhole_mount_changes_total" [] "Changes asked of the host.";
     MOUNT_LOCK_REQUESTS = Counter "wormhole_mount_lock_requests_total" [] "Requests for locks.";
     MOUNT_HOST_OPENS = Gauge "wormhole_mount_host_opens" [] "Files the host keeps open for this mount.";
+    MOUNT_LEASES = Gauge "wormhole_mount_leases" [] "Directories of which the host tells what changes in them.";
+    MOUNT_LEASES_ENDED = Counter "wormhole_mount_leases_ended_total" [] "Times the host ended a lease, or all.";
+    MOUNT_LEASES_HEARD = Gauge "wormhole_mount_leases_heard_seconds" [] "How long ago the host was last heard about leases; absent if never.";
+    MOUNT_PUSHES = Counter "wormhole_mount_pushes_total" [] "Changes the host told of, in batches.";
+    MOUNT_PUSHED_NAMES = Counter "wormhole_mount_pushed_names_total" [] "Names in these.";
+    MOUNT_NAMES_FORGOTTEN = Counter "wormhole_mount_names_forgotten_total" [] "Times the kernel was told to forget where names lead.";
     MOUNT_CANCELLED = Counter "wormhole_mount_cancelled_total" [] "Fetches broken off because the reader went elsewhere.";
     MOUNT_DIRECT = Counter "wormhole_mount_direct_reads_total" [] "Reads answered past the caches because the file kept changing.";
     MOUNT_KILLED = Counter "wormhole_mount_killed_total" [] "Requests of the kernel given up because their caller was killed.";

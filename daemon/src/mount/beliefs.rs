@@ -1,83 +1,161 @@
 //! What is believed of names and attributes, and how it stays fresh while it is in use.
 //!
-//! What the host told is believed for a term, `attr_ttl`; then it is asked again, and whoever looks
-//! waits. So that nobody has to, belief that is used in the second half of its term is renewed in the
-//! background ([`renewal`]). The kernel is told to believe only the first half: it comes back in the
-//! second, is answered from here, and that use starts the renewal. What nobody uses is not renewed.
+//! What the host told under a lease is believed while the lease lasts: it speaks before that changes
+//! ([`news`](self), `lease`). Everything else is believed for a term, `attr_ttl`; then it is asked again, and
+//! whoever looks waits. So that nobody has to, such belief that is used in the second half of its term is
+//! renewed in the background ([`renewal`]). The kernel is told to believe only the first half: it comes back in
+//! the second, is answered from here, and that use starts the renewal. What nobody uses is not renewed.
 //! Who asks for a second name in a directory will ask for more ([`evidence`]): its listing is fetched.
 //!
-//! The bound stays the term: nothing is shown that the host told longer ago. What a renewal brings counts
-//! from when it was asked, so that an answer which crossed later news on its way does not undo them.
+//! The bound stays the term: nothing is shown that the host told longer ago, unless it is leased. What a renewal
+//! brings counts from when it was asked, so that an answer which crossed later news on its way does not undo them.
 //!
 //! Not here: nodes and their numbers (`inodes`), the entries of a listing (`listing`).
 //!
 //! What is found to be wrong is believed no longer, nor is any answer that was asked before ([`doubts`]): it
 //! may be as old.
 //!
-//! Locks: `under_way`, and those of `names`, `listings`, `evidence` and `doubts`; none while another is held.
+//! Locks: `under_way`, and those of `names`, `listings`, `evidence`, `own`, `absences` and `doubts`; none while
+//! another is held.
 
+mod absences;
+mod ask;
 mod doubts;
 mod evidence;
 mod listings;
 mod names;
+mod news;
 mod own;
 mod renewal;
 
 use super::error::FsError;
 use super::heard::Heard;
 use super::inodes::Node;
+use super::lease::{Leases, Terms};
 use super::listing::Listing;
-use super::stats::{RemoteStats, add};
-use crate::rpc::{Answer, Remote};
+use super::notify::Notify;
+use super::stats::RemoteStats;
+use crate::rpc::Remote;
+use absences::Absences;
+pub(super) use ask::gone_is_stale;
 use doubts::Doubts;
 use evidence::Evidence;
 use listings::Listings;
 use names::Names;
 pub use names::Told;
-use own::Own;
+use own::{By, Leads, Own};
 use parking_lot::Mutex;
 use renewal::UnderWay;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
-use wormhole_protocol::{Attr, Fault, FileId, Name, Reply, Request};
+use wormhole_protocol::{Attr, FileId, Name};
+
+/// How long somebody waits for leases that ran out for want of use, before he asks for what he wants himself.
+const REVIVAL_MAX: Duration = Duration::from_secs(2);
 
 /// What a mount believes of its host's names.
 pub struct Beliefs {
     ttl: Duration,
     remote: Arc<dyn Remote>,
     stats: Arc<RemoteStats>,
+    leases: Arc<Leases>,
     names: Names,
     listings: Listings,
     evidence: Evidence,
     own: Own,
     doubts: Doubts,
+    absences: Absences,
+    /// Who tells the kernel.
+    notify: OnceLock<Arc<dyn Notify>>,
     under_way: Mutex<UnderWay>,
 }
 
 impl Beliefs {
-    /// Nothing is believed yet; what will be, is for `ttl`.
-    pub fn new(ttl: Duration, remote: Arc<dyn Remote>, stats: Arc<RemoteStats>) -> Arc<Self> {
+    /// Nothing is believed yet; what will be, is for `ttl`, or while there is a lease.
+    pub fn new(
+        ttl: Duration,
+        remote: Arc<dyn Remote>,
+        stats: Arc<RemoteStats>,
+        leases: Arc<Leases>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             ttl,
             remote,
             stats,
+            leases,
             names: Names::default(),
             listings: Listings::default(),
             evidence: Evidence::default(),
             own: Own::default(),
             doubts: Doubts::default(),
+            absences: Absences::default(),
+            notify: OnceLock::new(),
             under_way: Mutex::default(),
         })
     }
 
-    /// How much longer the kernel may believe what was told at `told`: until half the term is over, then
-    /// a quarter of what is left. So it comes back in time for a renewal, and again soon after one.
-    pub fn kernel_ttl(&self, told: Instant) -> Duration {
-        let age = Instant::now().saturating_duration_since(told);
-        let first_half = (self.ttl / 2).saturating_sub(age);
-        first_half.max(self.ttl.saturating_sub(age) / 4)
+    /// Names who tells the kernel; once.
+    pub fn notify_by(&self, notify: Arc<dyn Notify>) {
+        let _ = self.notify.set(notify);
+    }
+
+    /// Whether the kernel can be told to forget names, so that it may keep them as long as they are leased.
+    fn kernel_forgets(&self) -> bool {
+        self.notify
+            .get()
+            .is_some_and(|notify| notify.forgets_names())
+    }
+
+    /// Whether everything is asked anew, always.
+    pub fn believes_nothing(&self) -> bool {
+        self.ttl.is_zero()
+    }
+
+    /// The kernel is about to forget all names.
+    pub fn kernel_forgot_names(&self) {
+        self.absences.forget();
+    }
+
+    /// What holds for a directory now.
+    fn terms(&self, dir: FileId) -> Terms {
+        self.terms_of(Some(dir))
+    }
+
+    /// What holds for the attributes of a node now.
+    fn attr_terms(&self, node: &Node) -> Terms {
+        self.terms_of(node.covered_by())
+    }
+
+    fn terms_of(&self, covered_by: Option<FileId>) -> Terms {
+        let now = Instant::now();
+        Terms {
+            now,
+            ttl: self.ttl,
+            held: covered_by.and_then(|dir| self.leases.held(dir, now)),
+        }
+    }
+
+    /// How much longer the kernel may believe where a name of `dir` leads, which was heard so.
+    pub fn name_ttl(&self, dir: &Node, name: &Name, heard: Heard) -> Duration {
+        let terms = self.terms(dir.id);
+        let crossed = self.own.name_since(dir.id, name, heard.asked);
+        if crossed.is_some_and(|known| known.leads == Leads::Unknown)
+            || terms.is_leased(heard) && !self.kernel_forgets()
+        {
+            return Duration::ZERO;
+        }
+        terms.kernel_ttl(heard)
+    }
+
+    /// How much longer the kernel may believe the attributes of a node.
+    pub fn attr_ttl(&self, node: &Node) -> Duration {
+        let terms = self.attr_terms(node);
+        match node.fresh_attr(&terms) {
+            // What is written here and not yet there will change them.
+            Some(_) if node.is_clean() => terms.kernel_ttl(node.heard()),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Where `name` in `dir` leads: as believed, else as the host says now.
@@ -85,20 +163,43 @@ impl Beliefs {
     /// # Errors
     /// What the host answered.
     pub async fn lookup(self: &Arc<Self>, dir: &Arc<Node>, name: &Name) -> Result<Told, FsError> {
-        let now = Instant::now();
-        let Some(told) = self.believed(dir, name, now) else {
-            self.suspect(dir, name, now);
+        let mut believed = self.believed(dir, name);
+        if believed.is_none()
+            && self.was_leased(dir.id, name)
+            && self.leases.revive(dir.id, REVIVAL_MAX).await
+        {
+            believed = self.believed(dir, name);
+        }
+        let Some(told) = believed else {
+            self.suspect(dir, name);
             return self.ask_name(dir, name).await;
         };
-        if self.is_old(told.at, now) {
+        if self.terms(dir.id).is_old(told.heard) {
             self.renew(dir, name);
+        }
+        if told.attr.is_none() && self.absences.show(dir.id) {
+            // Whoever is told since that there is such a name sees that the kernel knows of none.
+            if let Some(now) = self.believed(dir, name) {
+                return Ok(now);
+            }
+            return self.ask_name(dir, name).await;
         }
         Ok(told)
     }
 
+    /// Whether something is known of a name that was told under a lease, be that over or not.
+    fn was_leased(&self, dir: FileId, name: &Name) -> bool {
+        let listing = self.listings.get(dir);
+        listing.is_some_and(|listing| listing.heard().leased)
+            || self
+                .names
+                .get(dir, name)
+                .is_some_and(|told| told.heard.leased)
+    }
+
     /// What is believed of a node's attributes.
     pub fn known_attr(&self, node: &Node) -> Option<Attr> {
-        node.fresh_attr(self.ttl, Instant::now())
+        node.fresh_attr(&self.attr_terms(node))
     }
 
     /// Attributes of a node: as believed, else as the host says now.
@@ -106,14 +207,23 @@ impl Beliefs {
     /// # Errors
     /// [`FsError::Stale`] if it is no longer where it was.
     pub async fn attr(self: &Arc<Self>, node: &Arc<Node>) -> Result<Attr, FsError> {
-        let now = Instant::now();
-        if self.is_old(node.told(), now) {
-            self.refresh(node, now);
+        let terms = self.attr_terms(node);
+        if terms.is_old(node.heard()) {
+            self.refresh(node);
         }
-        match node.fresh_attr(self.ttl, now) {
-            Some(attr) => Ok(attr),
-            None => self.ask_attr(node).await,
+        if let Some(attr) = self.known_attr(node) {
+            return Ok(attr);
         }
+        if let Some(dir) = node.covered_by()
+            && node.heard().leased
+            && self.leases.revive(dir, REVIVAL_MAX).await
+        {
+            self.refresh(node);
+            if let Some(attr) = self.known_attr(node) {
+                return Ok(attr);
+            }
+        }
+        self.ask_attr(node).await
     }
 
     /// The listing of a directory: the present one while it is believed, else a new one.
@@ -121,111 +231,71 @@ impl Beliefs {
     /// # Errors
     /// What the host answered.
     pub async fn list(self: &Arc<Self>, dir: &Arc<Node>) -> Result<Arc<Listing>, FsError> {
-        let now = Instant::now();
-        if let Some(listing) = self.listings.get(dir)
-            && listing.is_joinable(self.ttl, now)
-        {
-            if self.is_old(listing.told(), now) && self.is_renewable(&listing, now) {
+        let known = self.listings.get(dir.id);
+        if self.joinable(dir).is_none() && known.is_some_and(|known| known.heard().leased) {
+            self.leases.revive(dir.id, REVIVAL_MAX).await;
+        }
+        if let Some(listing) = self.joinable(dir) {
+            if self.terms(dir.id).is_old(listing.heard()) && self.is_renewable(dir.id, &listing) {
                 self.fetch_listing(dir, Some(listing.clone()));
             }
             return Ok(listing);
         }
-        let request = Request::List {
-            dir: dir.reference()?,
-            known: None,
-        };
-        let asked = Instant::now();
-        let answer = self.ask(request, |stats| &stats.list).await;
-        let answer = answer.map_err(gone_is_stale)?;
-        let Reply::Listing(attr) = &answer.reply else {
-            return Err(FsError::Io);
-        };
-        dir.learn(attr, Heard::since(asked));
-        let listing = Listing::start(answer, asked);
-        self.amend(dir, &listing);
-        if self.doubts.allow(dir.id, asked) {
-            self.listings.put(dir, listing.clone(), self.ttl);
-        }
-        Ok(listing)
+        self.ask_listing(dir).await
     }
 
-    /// Asks the host, and counts it.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn ask(
-        &self,
-        request: Request,
-        counter: fn(&RemoteStats) -> &AtomicU64,
-    ) -> Result<Answer, FsError> {
-        add(counter(&self.stats), 1);
-        Ok(self.remote.call(request).await?)
+    fn joinable(&self, dir: &Node) -> Option<Arc<Listing>> {
+        let listing = self.listings.get(dir.id)?;
+        let is_joinable = listing.is_joinable(&self.terms(dir.id)) && !listing.is_worn();
+        is_joinable.then_some(listing)
     }
 
-    async fn ask_name(&self, dir: &Arc<Node>, name: &Name) -> Result<Told, FsError> {
-        let request = Request::Lookup {
-            dir: dir.reference()?,
-            name: name.clone(),
-        };
-        let asked = Instant::now();
-        let attr = match self.ask(request, |stats| &stats.lookup).await {
-            Ok(Answer {
-                reply: Reply::Attr(attr),
-                ..
-            }) => Some(attr),
-            Ok(_) => return Err(FsError::Io),
-            Err(FsError::Fault(Fault::NotFound)) => None,
-            Err(error) => return Err(error),
-        };
-        let told = Told::new(attr, Heard::since(asked));
-        if !self.ttl.is_zero() && self.doubts.allow(dir.id, asked) {
-            self.names.put(dir.id, name, told);
-        }
-        Ok(told)
-    }
-
-    async fn ask_attr(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
-        let request = Request::Getattr {
-            node: node.reference()?,
-        };
-        let asked = Instant::now();
-        let answer = self.ask(request, |stats| &stats.getattr).await;
-        let answer = answer.map_err(gone_is_stale).inspect_err(|error| {
-            if *error == FsError::Stale {
-                self.disbelieve(node);
-            }
-        })?;
-        match answer.reply {
-            Reply::Attr(attr) if attr.id == node.id => {
-                node.learn(&attr, Heard::since(asked));
-                // Not `attr`: a change of ours may have been answered meanwhile.
-                Ok(node.attr())
-            }
-            _ => Err(FsError::Io),
-        }
-    }
-
-    /// Takes note that a change of ours has given `name` to a node, or taken it from one, and of the
-    /// directory's attributes after it.
+    /// Takes note that a change of ours, asked for at `asked`, has given `name` to a node, or taken it from one,
+    /// and of the directory's attributes after it.
     pub fn renamed(
         &self,
         dir: &Arc<Node>,
         name: &Name,
         attr: Option<Attr>,
         dir_attr: Option<&Attr>,
+        asked: Instant,
     ) {
         let now = Instant::now();
         match dir_attr {
-            Some(dir_attr) => dir.learn_change(dir_attr, now),
+            Some(dir_attr) => dir.learn_change(dir_attr, self.of_change(Some(dir.id), asked)),
             None => dir.doubt(now),
         }
-        self.own.name(dir.id, name, attr, now);
+        let crossed = self
+            .own
+            .name_since(dir.id, name, asked)
+            .is_some_and(|known| known.by == By::Host);
         if let Some(attr) = &attr {
-            self.own.attr(attr, now);
+            self.own.attr(attr, now, By::Us);
         }
-        self.names.put(dir.id, name, Told::new(attr, now));
+        if crossed {
+            return self.doubt_name(dir.id, name, now);
+        }
+        let heard = self.of_change(Some(dir.id), asked);
+        self.own.name(dir.id, name, Leads::To(attr), now, By::Us);
+        self.names.put(dir.id, name, Told::new(attr, heard));
+        if let Some(listing) = self.listings.get(dir.id) {
+            listing.set(name, attr, heard);
+        }
+    }
+
+    /// How the answer was heard, just now, to a change of ours that was asked for at `asked` and concerns what the
+    /// lease of `dir` covers.
+    pub fn of_change(&self, dir: Option<FileId>, asked: Instant) -> Heard {
+        let leased = dir.is_some_and(|dir| self.is_leased_answer(dir, asked, false));
+        Heard::from(Instant::now()).leased(leased)
+    }
+
+    /// Nobody knows where a name leads: it is to be asked for.
+    fn doubt_name(&self, dir: FileId, name: &Name, now: Instant) {
+        self.own.name(dir, name, Leads::Unknown, now, By::Host);
+        self.names.remove(dir, name);
         if let Some(listing) = self.listings.get(dir) {
-            listing.set(name, attr, now);
+            listing.doubt(name, now);
         }
     }
 
@@ -234,68 +304,101 @@ impl Beliefs {
     pub fn made_dir(&self, dir: &Node, asked: Instant) {
         let listing = Listing::empty(asked);
         // The kernel cannot know it yet, so nothing of ours is in it.
-        self.listings.put(dir, listing, self.ttl);
+        self.listings.put(dir, listing);
     }
 
-    /// Takes note of attributes that came with an answer to a change of ours.
-    pub fn changed(&self, attr: &Attr) {
-        self.own.attr(attr, Instant::now());
+    /// Takes note of attributes that came with an answer to a change of ours, asked for at `asked`.
+    pub fn changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
+        let now = Instant::now();
+        self.own.attr(attr, now, By::Us);
+        let Some((dir, name)) = node.and_then(Node::place) else {
+            return;
+        };
+        let crossed = self
+            .own
+            .name_since(dir.id, &name, asked)
+            .is_some_and(|known| known.by == By::Host);
+        if crossed {
+            return self.doubt_name(dir.id, &name, now);
+        }
+        let heard = self.of_change(Some(dir.id), asked);
+        self.names.update(dir.id, &name, attr, heard);
+        if let Some(listing) = self.listings.get(dir.id) {
+            listing.update(&name, attr, heard);
+        }
     }
 
-    /// The attributes of a node as this mount left them, if the others were asked for before.
+    /// The attributes of a node as this mount left them, or the host told since, if the others were asked for
+    /// before.
     pub fn own_attr(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
-        self.own.attr_since(id, asked)
+        let (attr, at, _) = self.own.attr_since(id, asked)?;
+        Some((attr, at))
     }
 
-    /// Gives a listing what was changed here since it was asked for.
+    /// Gives a listing what has changed since it was asked for.
     fn amend(&self, dir: &Node, listing: &Listing) {
-        for (name, attr, at) in self.own.names_since(dir.id, listing.asked()) {
-            listing.set(&name, attr, at);
+        for (name, known) in self.own.names_since(dir.id, listing.asked()) {
+            match known.leads {
+                Leads::To(attr) => {
+                    let leased = self.leases.covers(dir.id, known.at);
+                    listing.set(&name, attr, Heard::from(known.at).leased(leased));
+                }
+                Leads::Unknown => listing.doubt(&name, known.at),
+            }
         }
     }
 
     /// What is believed of a name now; of two sayings the later one.
-    fn believed(&self, dir: &Node, name: &Name, now: Instant) -> Option<Told> {
+    fn believed(&self, dir: &Node, name: &Name) -> Option<Told> {
+        let terms = self.terms(dir.id);
         let listed = self
             .listings
-            .get(dir)
-            .and_then(|listing| listing.find(name, self.ttl, now));
-        let named = self
-            .names
-            .get(dir.id, name)
-            .filter(|told| now.saturating_duration_since(told.at) < self.ttl);
+            .get(dir.id)
+            .and_then(|listing| listing.find(name, &terms));
+        let named = self.names.get(dir.id, name);
+        let named = named.filter(|told| terms.believes(told.heard));
         match (listed, named) {
-            (Some(listed), Some(named)) if named.at > listed.at => Some(named),
+            (Some(listed), Some(named)) if named.heard.told > listed.heard.told => Some(named),
             (None, named) => named,
             (listed, _) => listed,
         }
     }
 
-    /// Whether the first half of the term is over.
-    fn is_old(&self, told: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(told) >= self.ttl / 2
-    }
-
     /// Gives a node what was heard of its name since its attributes were told; if that is nothing new
     /// and they are still believed, renews them.
-    fn refresh(self: &Arc<Self>, node: &Arc<Node>, now: Instant) {
+    fn refresh(self: &Arc<Self>, node: &Arc<Node>) {
         let Some((dir, name)) = node.place() else {
-            if node.fresh_attr(self.ttl, now).is_some() {
+            if self.known_attr(node).is_some() {
                 self.renew_root(node);
             }
             return;
         };
-        match self.believed(&dir, &name, now) {
-            Some(told) if told.at > node.told() => match told.attr {
-                Some(attr) if attr.id == node.id => node.learn(&attr, told.heard()),
+        match self.believed(&dir, &name) {
+            Some(told) if told.heard.told > node.told() => match told.attr {
+                Some(attr) if attr.id == node.id => {
+                    node.learn(&attr, self.of_entry(&attr, told.heard))
+                }
                 // Something else is there now, or nothing: only the host knows more.
-                _ => node.doubt(now),
+                _ => node.doubt(Instant::now()),
             },
             _ => {}
         }
-        if self.is_old(node.told(), now) && node.fresh_attr(self.ttl, now).is_some() {
+        let terms = self.attr_terms(node);
+        if terms.is_old(node.heard()) && node.fresh_attr(&terms).is_some() {
             self.renew(&dir, &name);
         }
+    }
+
+    /// How the attributes of an entry were heard, if the entry was heard so: the lease of its directory does not
+    /// cover all.
+    pub fn of_entry(&self, attr: &Attr, heard: Heard) -> Heard {
+        use wormhole_protocol::FileKind::Directory;
+        let leased = match (attr.kind, attr.links) {
+            (Directory, _) => self.is_leased_answer(attr.id, heard.asked, false),
+            (_, 1) => heard.leased,
+            _ => false,
+        };
+        heard.leased(leased)
     }
 
     /// A node is not where it was: whatever is believed to be there was told before, and is no longer.
@@ -308,18 +411,10 @@ impl Beliefs {
         };
         self.doubts.note(dir.id, now);
         self.names.remove(dir.id, &name);
-        let listing = self.listings.get(&dir);
-        if listing.is_some_and(|listing| listing.find(&name, self.ttl, now).is_some()) {
-            self.listings.remove(&dir);
+        let terms = self.terms(dir.id);
+        let listing = self.listings.get(dir.id);
+        if listing.is_some_and(|listing| listing.find(&name, &terms).is_some()) {
+            self.listings.remove(dir.id);
         }
-    }
-}
-
-/// A node the kernel holds is not where it was: the kernel must look again, whatever the host finds
-/// at its old name.
-pub(super) fn gone_is_stale(error: FsError) -> FsError {
-    match error {
-        FsError::Fault(Fault::NotFound | Fault::NotDirectory | Fault::Loop) => FsError::Stale,
-        other => other,
     }
 }

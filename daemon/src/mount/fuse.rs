@@ -12,6 +12,7 @@ mod changes;
 mod convert;
 mod filesystem;
 mod looks;
+mod nested;
 mod notifier;
 mod replies;
 
@@ -24,10 +25,12 @@ use convert::file_attr;
 use fuser::{
     BackgroundSession, Config, FileAttr, Generation, MountOption, Request, Session, SessionACL,
 };
+use nested::Nested;
 use notifier::KernelNotify;
 use rustix::mount::MountFlags;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,7 +95,7 @@ pub fn mount(
             flags,
         )?;
         let session = Session::from_fd(skin, device, config.acl, config)?;
-        return serve(session, &served);
+        return serve(session, mountpoint, &served);
     }
     config.mount_options = vec![
         MountOption::FSName(options.fs_name.clone()),
@@ -113,11 +116,13 @@ pub fn mount(
         config.mount_options.push(MountOption::DefaultPermissions);
     }
     let session = Session::new(skin, mountpoint, &config)?;
-    serve(session, &served)
+    serve(session, mountpoint, &served)
 }
 
-fn serve(session: Session<Skin>, vfs: &Vfs) -> io::Result<Mount> {
-    vfs.notify_by(Arc::new(KernelNotify::start(session.notifier())?));
+fn serve(session: Session<Skin>, mountpoint: &Path, vfs: &Vfs) -> io::Result<Mount> {
+    let device = session.as_fd().try_clone_to_owned()?;
+    let notify = KernelNotify::start(session.notifier(), device, Nested::watch(mountpoint)?)?;
+    vfs.notify_by(Arc::new(notify));
     Ok(Mount(session.spawn()?))
 }
 

@@ -12,8 +12,11 @@
 //!
 //! Locks: `table` before a node's `belief`; neither across an await.
 
+mod learn;
+
 use super::error::FsError;
 use super::heard::Heard;
+use super::lease::{Terms, covered_by};
 use super::opens::HostOpen;
 use super::write::{WriteBuffer, Writer};
 use parking_lot::Mutex;
@@ -21,7 +24,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
 
@@ -47,11 +49,13 @@ struct Belief {
     place: Option<(Arc<Node>, Name)>,
     attr: Attr,
     /// When the host said so.
-    told: Instant,
+    heard: Heard,
     /// Since when it is known not to be true any more; what was told earlier changes nothing.
     doubted: Option<Instant>,
     /// When the last change of ours was answered; answers to earlier questions change nothing.
     own: Option<Instant>,
+    /// When the host last said so unasked; likewise.
+    news: Option<Instant>,
     /// Version of the bytes in the kernel's page cache.
     kernel_version: Option<ContentVersion>,
     /// Lookups the kernel counts.
@@ -74,16 +78,17 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(ino: Ino, place: Option<(Arc<Self>, Name)>, attr: Attr, told: Instant) -> Self {
+    fn new(ino: Ino, place: Option<(Arc<Self>, Name)>, attr: Attr, heard: Heard) -> Self {
         Self {
             ino,
             id: attr.id,
             belief: Mutex::new(Belief {
                 place,
                 attr,
-                told,
+                heard,
                 doubted: None,
                 own: None,
+                news: None,
                 kernel_version: None,
                 lookups: 0,
             }),
@@ -152,15 +157,26 @@ impl Node {
     }
 
     /// The attributes, if they are still believed.
-    pub fn fresh_attr(&self, ttl: Duration, now: Instant) -> Option<Attr> {
+    pub fn fresh_attr(&self, terms: &Terms) -> Option<Attr> {
         let belief = self.belief.lock();
-        let in_term = now.saturating_duration_since(belief.told) < ttl;
-        (in_term && belief.doubted.is_none()).then_some(belief.attr)
+        (terms.believes(belief.heard) && belief.doubted.is_none()).then_some(belief.attr)
     }
 
     /// When the host told the attributes.
     pub fn told(&self) -> Instant {
-        self.belief.lock().told
+        self.heard().told
+    }
+
+    /// When they were asked for and told.
+    pub fn heard(&self) -> Heard {
+        self.belief.lock().heard
+    }
+
+    /// The directory whose lease covers the attributes.
+    pub fn covered_by(&self) -> Option<FileId> {
+        let belief = self.belief.lock();
+        let dir = belief.place.as_ref().map(|(dir, _)| dir.id);
+        covered_by(&belief.attr, dir)
     }
 
     /// The directory and the name under which it was seen last; none for the root.
@@ -168,57 +184,15 @@ impl Node {
         self.belief.lock().place.clone()
     }
 
-    /// Takes what the host says now. An answer about another file, or an older one, changes nothing, nor
-    /// one to a question from before a change of ours was answered.
-    pub fn learn(&self, attr: &Attr, heard: impl Into<Heard>) {
-        let Heard { asked, told } = heard.into();
-        let mut belief = self.belief.lock();
-        if belief.own.is_some_and(|own| asked < own) {
-            return;
-        }
-        let after_doubt = belief.doubted.is_none_or(|doubted| told >= doubted);
-        if attr.id == self.id && told >= belief.told && after_doubt {
-            belief.attr = *attr;
-            belief.told = told;
-            belief.doubted = None;
-        }
-    }
-
-    /// Takes what the host said in answer to a change of ours. Answers may overtake each other: of two the
-    /// one with the later change time counts, of equal ones the longer file, since a write never shortens.
-    pub fn learn_change(&self, attr: &Attr, now: Instant) {
-        let mut belief = self.belief.lock();
-        if attr.id != self.id {
-            return;
-        }
-        let known = (belief.attr.changed, belief.attr.size);
-        if (attr.changed, attr.size) >= known {
-            belief.attr = *attr;
-        }
-        belief.told = belief.told.max(now);
-        belief.own = Some(now);
-        belief.doubted = None;
-    }
-
-    /// Takes what the host said of it in answer to a change with which nothing else was under way.
-    pub fn learn_alone(&self, attr: &Attr, now: Instant) {
-        let mut belief = self.belief.lock();
-        if attr.id == self.id {
-            belief.attr = *attr;
-            belief.told = now;
-            belief.own = Some(now);
-            belief.doubted = None;
-        }
-    }
-
-    /// Stops believing the attributes until they are told again.
-    pub fn doubt(&self, now: Instant) {
-        self.belief.lock().doubted = Some(now);
-    }
-
     /// Whether the kernel's pages are of `version`; from now on they are.
     pub fn take_kernel_version(&self, version: ContentVersion) -> bool {
         self.belief.lock().kernel_version.replace(version) == Some(version)
+    }
+
+    /// The version of the bytes the kernel has, if it is another than this; from now on it has none.
+    pub fn drop_kernel_version_unless(&self, version: ContentVersion) -> Option<ContentVersion> {
+        let mut belief = self.belief.lock();
+        belief.kernel_version.take_if(|known| *known != version)
     }
 
     /// How the host is asked about this node.
@@ -293,7 +267,7 @@ pub struct Inodes {
 impl Inodes {
     /// A table with only the root in it.
     pub fn new(root: Attr, now: Instant) -> Self {
-        let root = Arc::new(Node::new(Ino::ROOT, None, root, now));
+        let root = Arc::new(Node::new(Ino::ROOT, None, root, now.into()));
         let table = HashMap::from([(Ino::ROOT, root.clone())]);
         Self {
             root,
@@ -333,6 +307,22 @@ impl Inodes {
             .cloned()
     }
 
+    /// Every number the kernel knows.
+    pub fn numbers_in_use(&self) -> Vec<Ino> {
+        self.table.lock().keys().copied().collect()
+    }
+
+    /// The numbers of a directory and of what was seen in it last.
+    pub fn entries_of(&self, dir: FileId) -> Vec<Ino> {
+        let table = self.table.lock();
+        let in_dir = table.values().filter(|node| {
+            let belief = node.belief.lock();
+            let parent = belief.place.as_ref().map(|(parent, _)| parent.id);
+            node.id == dir || parent == Some(dir)
+        });
+        in_dir.map(|node| node.ino).collect()
+    }
+
     /// Takes an entry of `dir` that the kernel is about to be told of, and counts the lookup.
     ///
     /// # Errors
@@ -345,7 +335,6 @@ impl Inodes {
         heard: impl Into<Heard>,
     ) -> Result<Arc<Node>, FsError> {
         let heard = heard.into();
-        let told = heard.told;
         let is_dir = attr.kind == FileKind::Directory;
         if attr.id == self.root.id || (is_dir && dir.is_within(attr.id)) {
             return Err(FsError::Io);
@@ -355,7 +344,7 @@ impl Inodes {
             let node = match table.entry(ino) {
                 MapEntry::Vacant(slot) => {
                     let place = Some((dir.clone(), name.clone()));
-                    slot.insert(Arc::new(Node::new(ino, place, *attr, told)))
+                    slot.insert(Arc::new(Node::new(ino, place, *attr, heard)))
                         .clone()
                 }
                 MapEntry::Occupied(slot) if slot.get().id == attr.id => {
@@ -369,7 +358,7 @@ impl Inodes {
                 MapEntry::Occupied(mut slot) if same_number(slot.get().id, attr.id) => {
                     let lookups = slot.get().belief.lock().lookups;
                     let place = Some((dir.clone(), name.clone()));
-                    let node = Arc::new(Node::new(ino, place, *attr, told));
+                    let node = Arc::new(Node::new(ino, place, *attr, heard));
                     node.belief.lock().lookups = lookups;
                     slot.insert(node.clone());
                     node

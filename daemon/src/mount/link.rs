@@ -221,6 +221,18 @@ impl Remote for Link {
         self.call_until_answered(request, body).boxed()
     }
 
+    fn session(&self) -> BoxFuture<'_, Option<Arc<dyn Remote>>> {
+        async move {
+            let mut state = self.shared.state.subscribe();
+            let connected = state.wait_for(|state| matches!(state, State::Connected(_)));
+            match connected.await.as_deref() {
+                Ok(State::Connected(session)) => Some(session.remote.clone()),
+                _ => None,
+            }
+        }
+        .boxed()
+    }
+
     fn path(&self) -> PathEstimate {
         self.shared.current().map(|r| r.path()).unwrap_or_default()
     }

@@ -4,18 +4,18 @@
 //! not for the end. The stream is not drawn further than [`AHEAD_ENTRIES`] past the last reader, so a
 //! listing nobody reads to its end costs little. A complete listing answers lookups, negative ones
 //! too, for as long as its entries are believed; a host that says that it has not changed begins that
-//! time anew.
+//! time anew. What this mount changes, and what the host tells of changes, is put into it as it happens.
 //!
-//! Locks: `entries`, `told`; neither while the other is held, nor across an await.
+//! Locks: `entries`, `heard`; neither while the other is held, nor across an await.
 
 use super::beliefs::Told;
 use super::error::FsError;
 use super::heard::Heard;
+use super::lease::Terms;
 use crate::rpc::{Answer, CallError, Payload};
 use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,28 +26,18 @@ use wormhole_protocol::{Attr, Entry, ListFrame, ListingDigest, ListingDigester, 
 /// Entries drawn ahead of the reader. Large, because a listing left waiting holds a stream at the host,
 /// which takes it back after a while: a slow `find` must not lose its place in any but huge directories.
 const AHEAD_ENTRIES: usize = 256 * 1024;
+/// Places in a listing that names have left, beyond as many as there are names: then it is of no more use.
+const GONE_MAX: usize = 4096;
 
 /// An entry, and when the host told of it.
 #[derive(Clone)]
 pub struct Listed {
     /// The entry.
     pub entry: Arc<Entry>,
-    /// When it arrived.
-    pub told: Instant,
-    /// When the listing was asked for.
-    pub asked: Instant,
-    /// This mount has taken the name away since; it only keeps its number.
+    /// When it was asked for, and arrived.
+    pub heard: Heard,
+    /// The name was taken away since; it only keeps its number.
     pub gone: bool,
-}
-
-impl Listed {
-    /// When it was asked and told.
-    pub fn heard(&self) -> Heard {
-        Heard {
-            asked: self.asked,
-            told: self.told,
-        }
-    }
 }
 
 /// How far a listing is.
@@ -62,8 +52,12 @@ enum Progress {
 struct Entries {
     listed: Vec<Listed>,
     by_name: HashMap<Name, usize>,
-    /// Names this mount gave or took since the listing was asked for; what arrives of them is older.
-    own: HashMap<Name, Instant>,
+    /// Names that were given or taken since the listing was asked for; what arrives of them is older.
+    later: HashMap<Name, Instant>,
+    /// Names of which nobody knows where they lead.
+    unknown: HashSet<Name>,
+    /// Of these entries, once it was asked for.
+    digest: Option<Option<ListingDigest>>,
 }
 
 impl Entries {
@@ -71,19 +65,23 @@ impl Entries {
         self.by_name.insert(entry.name.clone(), self.listed.len());
         self.listed.push(Listed {
             entry: Arc::new(entry),
-            told: heard.told,
-            asked: heard.asked,
+            heard,
             gone: false,
         });
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(number) = self.by_name.remove(name) {
+            self.listed[number].gone = true;
+        }
     }
 }
 
 /// The entries of one directory, as they arrive.
 pub struct Listing {
     asked: Instant,
-    /// When it began to arrive, or was last asked for and found unchanged.
-    told: Mutex<Instant>,
-    digest: OnceLock<Option<ListingDigest>>,
+    /// When it was asked for and began to arrive, or was last asked for and found unchanged.
+    heard: Mutex<Heard>,
     entries: Mutex<Entries>,
     progress: watch::Sender<Progress>,
     /// Highest entry a reader asked for.
@@ -93,11 +91,10 @@ pub struct Listing {
 impl Listing {
     /// A listing that draws from `answer` in a task of its own, which ends when the last reference to
     /// the listing goes or its stream does.
-    pub fn start(answer: Answer, asked: Instant) -> Arc<Self> {
+    pub fn start(answer: Answer, heard: Heard) -> Arc<Self> {
         let listing = Arc::new(Self {
-            asked,
-            told: Mutex::new(Instant::now()),
-            digest: OnceLock::new(),
+            asked: heard.asked,
+            heard: Mutex::new(heard),
             entries: Mutex::default(),
             progress: watch::Sender::new(Progress::Arriving(0)),
             wanted: watch::Sender::new(0),
@@ -132,8 +129,7 @@ impl Listing {
     pub fn empty(asked: Instant) -> Arc<Self> {
         Arc::new(Self {
             asked,
-            told: Mutex::new(asked),
-            digest: OnceLock::new(),
+            heard: Mutex::new(asked.into()),
             entries: Mutex::default(),
             progress: watch::Sender::new(Progress::Complete(0)),
             wanted: watch::Sender::new(0),
@@ -142,7 +138,7 @@ impl Listing {
 
     /// Adds a frame; the number of entries so far, or `None` if that was the end.
     fn take(&self, frame: Result<ListFrame, CallError>) -> Option<usize> {
-        let heard = Heard::since(self.asked);
+        let heard = Heard::since(self.asked).leased(self.heard().leased);
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
@@ -155,7 +151,7 @@ impl Listing {
             for entry in frame.entries {
                 // A host that names an entry twice is not believed the second time.
                 let known = entries.by_name.contains_key(&entry.name);
-                if !known && !entries.own.contains_key(&entry.name) {
+                if !known && !entries.later.contains_key(&entry.name) {
                     entries.push(entry, heard);
                 }
             }
@@ -190,9 +186,9 @@ impl Listing {
             let end = entries.listed.len().min(from.saturating_add(max));
             entries.listed.get(from..end).unwrap_or_default().to_vec()
         };
-        let confirmed = self.told();
+        let confirmed = self.heard();
         let listed = listed.into_iter().map(|listed| Listed {
-            told: listed.told.max(confirmed),
+            heard: listed.heard.later(confirmed),
             ..listed
         });
         let listed: Vec<_> = listed.collect();
@@ -203,18 +199,30 @@ impl Listing {
     }
 
     /// What a complete and still believed listing says of `name`; `None` = ask the host.
-    pub fn find(&self, name: &Name, ttl: Duration, now: Instant) -> Option<Told> {
-        if !self.is_believed(ttl, now) {
+    pub fn find(&self, name: &Name, terms: &Terms) -> Option<Told> {
+        if !self.is_complete() {
             return None;
         }
-        let told = self.told();
+        let whole = self.heard();
         let entries = self.entries.lock();
+        if entries.unknown.contains(name) {
+            return None;
+        }
         let listed = entries.by_name.get(name).map(|at| &entries.listed[*at]);
-        Some(Told {
-            attr: listed.map(|listed| listed.entry.attr),
-            at: listed.map_or(told, |listed| listed.told.max(told)),
-            asked: listed.map_or(self.asked, |listed| listed.asked),
-        })
+        let heard = listed.map_or(whole, |listed| listed.heard.later(whole));
+        // What is in it may have been told later than the rest; what is not in it was told with the rest.
+        let told = Told::new(listed.map(|listed| listed.entry.attr), heard);
+        terms.believes(whole).then_some(told)
+    }
+
+    /// Where `name` led when it was last told, believed or not; none if that is not known.
+    pub fn last_known(&self, name: &Name) -> Option<Option<Attr>> {
+        let entries = self.entries.lock();
+        if !self.is_complete() || entries.unknown.contains(name) {
+            return None;
+        }
+        let listed = entries.by_name.get(name).map(|at| &entries.listed[*at]);
+        Some(listed.map(|listed| listed.entry.attr))
     }
 
     /// When it was asked for.
@@ -222,59 +230,128 @@ impl Listing {
         self.asked
     }
 
-    /// This mount has given `name` to a node, or taken it away.
-    pub fn set(&self, name: &Name, attr: Option<Attr>, at: Instant) {
+    /// `name` leads there now, or nowhere: this mount changed it, or the host told.
+    pub fn set(&self, name: &Name, attr: Option<Attr>, heard: Heard) {
         let mut entries = self.entries.lock();
-        if entries.own.get(name).is_some_and(|known| *known > at) {
+        let at = heard.told;
+        if entries.later.get(name).is_some_and(|known| *known > at) {
             return;
         }
-        entries.own.insert(name.clone(), at);
-        if let Some(number) = entries.by_name.remove(name) {
-            entries.listed[number].gone = true;
+        entries.later.insert(name.clone(), at);
+        entries.unknown.remove(name);
+        entries.digest = None;
+        let number = entries.by_name.get(name).copied();
+        let is_same = |attr: &Attr| {
+            let listed = number.and_then(|number| entries.listed.get(number));
+            listed.is_some_and(|listed| listed.entry.attr.id == attr.id)
+        };
+        match (attr, number) {
+            // The same file: it keeps its number.
+            (Some(attr), Some(number)) if is_same(&attr) => {
+                let entry = Entry {
+                    name: name.clone(),
+                    attr,
+                };
+                entries.listed[number].entry = Arc::new(entry);
+                entries.listed[number].heard = heard;
+            }
+            (Some(attr), _) => {
+                entries.remove(name);
+                let name = name.clone();
+                entries.push(Entry { name, attr }, heard);
+            }
+            (None, _) => entries.remove(name),
         }
-        if let Some(attr) = attr {
-            let name = name.clone();
-            entries.push(Entry { name, attr }, at.into());
+    }
+
+    /// The attributes of what `name` leads to have changed; if it leads elsewhere, nothing has.
+    pub fn update(&self, name: &Name, attr: &Attr, heard: Heard) {
+        let mut entries = self.entries.lock();
+        let Some(number) = entries.by_name.get(name).copied() else {
+            return;
+        };
+        if entries.listed[number].entry.attr.id == attr.id {
+            let entry = Entry {
+                name: name.clone(),
+                attr: *attr,
+            };
+            entries.listed[number].entry = Arc::new(entry);
+            entries.listed[number].heard = heard;
+            entries.digest = None;
         }
+    }
+
+    /// Nobody knows where `name` leads: it is to be asked for.
+    pub fn doubt(&self, name: &Name, at: Instant) {
+        let mut entries = self.entries.lock();
+        entries.later.insert(name.clone(), at);
+        entries.unknown.insert(name.clone());
+        entries.digest = None;
+    }
+
+    /// The host has answered where `name` leads, which was not known.
+    pub fn settle(&self, name: &Name, attr: Option<Attr>, heard: Heard) {
+        let is_unknown = self.entries.lock().unknown.contains(name);
+        if is_unknown {
+            self.set(name, attr, heard);
+        }
+    }
+
+    /// Whether names have come and gone in it so often that a new one is better.
+    pub fn is_worn(&self) -> bool {
+        let entries = self.entries.lock();
+        entries.listed.len() > 2 * entries.by_name.len() + GONE_MAX
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Complete(_))
     }
 
     /// Whether it is complete and all of it still believed.
-    pub fn is_believed(&self, ttl: Duration, now: Instant) -> bool {
-        matches!(*self.progress.borrow(), Progress::Complete(_))
-            && now.saturating_duration_since(self.told()) < ttl
+    pub fn is_believed(&self, terms: &Terms) -> bool {
+        self.is_complete() && terms.believes(self.heard()) && self.is_known()
     }
 
     /// Whether its beginning is still believed, so that a reader may join while it arrives.
-    pub fn is_joinable(&self, ttl: Duration, now: Instant) -> bool {
+    pub fn is_joinable(&self, terms: &Terms) -> bool {
         !matches!(*self.progress.borrow(), Progress::Failed(_))
-            && now.saturating_duration_since(self.told()) < ttl
+            && terms.believes(self.heard())
+            && self.is_known()
     }
 
-    /// Since when all of it is believed.
-    pub fn told(&self) -> Instant {
-        *self.told.lock()
+    /// Whether it is known where all names lead.
+    fn is_known(&self) -> bool {
+        self.entries.lock().unknown.is_empty()
     }
 
-    /// The host said, when asked at `asked`, that nothing has changed.
-    pub fn confirm(&self, asked: Instant) {
-        let mut told = self.told.lock();
-        *told = (*told).max(asked);
+    /// When all of it was asked for and told.
+    pub fn heard(&self) -> Heard {
+        *self.heard.lock()
+    }
+
+    /// The host said, when asked so, that nothing has changed.
+    pub fn confirm(&self, heard: Heard) {
+        let mut known = self.heard.lock();
+        *known = known.later(heard);
     }
 
     /// The digest of a complete listing that is not too long for one.
     pub fn digest(&self) -> Option<ListingDigest> {
-        if !matches!(*self.progress.borrow(), Progress::Complete(n) if n <= LIST_DIGEST_ENTRIES_MAX)
+        let mut entries = self.entries.lock();
+        if !self.is_complete()
+            || entries.by_name.len() > LIST_DIGEST_ENTRIES_MAX
+            || !entries.unknown.is_empty()
         {
             return None;
         }
-        *self.digest.get_or_init(|| {
-            let entries = self.entries.lock().listed.clone();
+        if entries.digest.is_none() {
             let mut digester = ListingDigester::default();
-            for listed in entries {
+            for listed in entries.listed.iter().filter(|listed| !listed.gone) {
                 digester.add(&listed.entry);
             }
-            digester.finish()
-        })
+            entries.digest = Some(digester.finish());
+        }
+        entries.digest.flatten()
     }
 
     /// Waits until all of it is here. False if it broke off, or has more than `most` entries.

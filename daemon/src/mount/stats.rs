@@ -97,6 +97,22 @@ counters! {
 }
 
 counters! {
+    /// Leases.
+    LeaseStats / LeaseCounts {
+        /// What the host told unasked.
+        pushes,
+        /// Names it told of.
+        names,
+        /// How often it was told how far this mount has heard.
+        heard,
+        /// Leases the host ended: of a directory, or all.
+        ended,
+        /// How often the kernel was told to forget where names lead.
+        names_forgotten,
+    }
+}
+
+counters! {
     /// Changing.
     ChangeStats / ChangeSnapshot {
         /// Changes asked of the host.

@@ -22,10 +22,12 @@ use super::fetch::Fetcher;
 use super::handles::{HandleId, Handles};
 use super::heard::Heard;
 use super::inodes::{Ino, Inodes, Node};
+use super::lease::Leases;
+use super::listen::{Listener, Listening};
 use super::listing::Listed;
-use super::notify::Notify;
+use super::notify::{Forget, Notify};
 use super::opens::Opens;
-use super::stats::RemoteStats;
+use super::stats::{LeaseStats, RemoteStats};
 use super::write::WriteBuffer;
 use crate::rpc::{Answer, Body, Remote};
 use parking_lot::Mutex;
@@ -35,8 +37,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_cache::Disk;
 use wormhole_protocol::{
-    Access, Attr, Caller, Change, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId,
-    StatFs,
+    Access, Attr, Caller, Change, Fault, FileId, FileKind, LinkTarget, Name, NameNews, Reply,
+    Request, ShareId, StatFs,
 };
 
 /// What a mount decides about its file system.
@@ -60,8 +62,17 @@ pub struct Found {
     pub node: Arc<Node>,
     /// Its attributes.
     pub attr: Attr,
-    /// How much longer.
+    /// How much longer its attributes.
     pub ttl: Duration,
+    /// How much longer that the name leads to it.
+    pub name_ttl: Duration,
+}
+
+impl Found {
+    /// How much longer all of it, where the kernel is told one time only.
+    pub fn ttl_of_both(&self) -> Duration {
+        self.ttl.min(self.name_ttl)
+    }
 }
 
 /// An opened file.
@@ -105,8 +116,9 @@ const PAGE_ENTRIES: usize = 1024;
 /// The file system of one mount.
 pub struct Vfs {
     remote: Arc<dyn Remote>,
-    inodes: Inodes,
+    inodes: Arc<Inodes>,
     handles: Handles,
+    leases: Arc<Leases>,
     beliefs: Arc<Beliefs>,
     fetcher: Arc<Fetcher>,
     access: Access,
@@ -114,7 +126,10 @@ pub struct Vfs {
     opens: Arc<Opens>,
     buffer: Arc<WriteBuffer>,
     /// Who tells the kernel; nobody while there is none.
-    notify: OnceLock<Arc<dyn Notify>>,
+    notify: Arc<OnceLock<Arc<dyn Notify>>>,
+    lease_stats: Arc<LeaseStats>,
+    /// Takes what the host tells; ends with this.
+    listening: OnceLock<Listening>,
     /// The last known figures of the host's file system.
     figures: Mutex<Option<StatFs>>,
 }
@@ -130,20 +145,25 @@ impl Vfs {
     ) -> Self {
         let changes = Changes::new(remote.clone(), Arc::default());
         let fetcher = Fetcher::new(share, remote.clone(), config.l1_bytes, disk, config.timeout);
+        let leases: Arc<Leases> = Arc::default();
         Self {
-            inodes: Inodes::new(root, Instant::now()),
+            inodes: Arc::new(Inodes::new(root, Instant::now())),
             handles: Handles::default(),
             beliefs: Beliefs::new(
                 config.attr_ttl,
                 remote.clone(),
                 fetcher.remote_stats.clone(),
+                leases.clone(),
             ),
+            leases,
             fetcher,
             access: config.access,
             opens: Opens::new(changes.clone()),
             changes,
             buffer: WriteBuffer::new(config.write_buffer_bytes),
-            notify: OnceLock::new(),
+            notify: Arc::default(),
+            lease_stats: Arc::default(),
+            listening: OnceLock::new(),
             remote,
             figures: Mutex::default(),
         }
@@ -171,7 +191,47 @@ impl Vfs {
 
     /// Names who tells the kernel what it must forget; once.
     pub fn notify_by(&self, notify: Arc<dyn Notify>) {
+        self.beliefs.notify_by(notify.clone());
         let _ = self.notify.set(notify);
+    }
+
+    /// Who tells the kernel.
+    pub fn notify(&self) -> Option<&Arc<dyn Notify>> {
+        self.notify.get()
+    }
+
+    /// Begins to listen to what the host tells of changes, once, so that it gives leases. Not where nothing is
+    /// to be believed.
+    pub fn listen(&self) {
+        if self.beliefs.believes_nothing() {
+            return;
+        }
+        self.listening.get_or_init(|| {
+            let listener = Listener {
+                remote: self.remote.clone(),
+                leases: self.leases.clone(),
+                beliefs: self.beliefs.clone(),
+                inodes: self.inodes.clone(),
+                notify: self.notify.clone(),
+                stats: self.lease_stats.clone(),
+            };
+            listener.start()
+        });
+    }
+
+    /// Takes what the host told of a directory; says what the kernel must forget.
+    pub fn take_news(&self, dir: FileId, attr: Option<&Attr>, names: &[NameNews]) -> Forget {
+        self.beliefs.take_news(&self.inodes, dir, attr, names)
+    }
+
+    /// What is counted of leases.
+    pub fn lease_stats(&self) -> &LeaseStats {
+        &self.lease_stats
+    }
+
+    /// What this mount has leases on.
+    pub fn leases(&self) -> &Arc<Leases> {
+        &self.leases
     }
 
     /// What may be done here.
@@ -199,8 +259,8 @@ impl Vfs {
         let name = name_of(name)?;
         let told = self.beliefs.lookup(&dir, &name).await?;
         match told.attr {
-            Some(attr) => self.found(&dir, &name, &attr, told.heard(), None).map(Ok),
-            None => Ok(Err(self.beliefs.kernel_ttl(told.at))),
+            Some(attr) => self.found(&dir, &name, &attr, told.heard, None).map(Ok),
+            None => Ok(Err(self.beliefs.name_ttl(&dir, &name, told.heard))),
         }
     }
 
@@ -214,7 +274,10 @@ impl Vfs {
     ) -> Result<Found, FsError> {
         let node = match counted {
             Some(node) => node,
-            None => self.inodes.remember(dir, name, attr, heard)?,
+            None => {
+                let of_attr = self.beliefs.of_entry(attr, heard);
+                self.inodes.remember(dir, name, attr, of_attr)?
+            }
         };
         // What was asked before a change of ours may not know of it.
         if let Some((own, at)) = self.beliefs.own_attr(attr.id, heard.asked)
@@ -222,12 +285,16 @@ impl Vfs {
         {
             node.learn_change(&own, at);
         }
-        let (attr, ttl) = match self.beliefs.known_attr(&node) {
-            Some(attr) => (attr, self.beliefs.kernel_ttl(heard.told)),
-            None => (*attr, Duration::ZERO),
-        };
+        let name_ttl = self.beliefs.name_ttl(dir, name, heard);
+        let ttl = self.beliefs.attr_ttl(&node);
+        let attr = self.beliefs.known_attr(&node).unwrap_or(*attr);
         let attr = node.with_dirty_size(attr);
-        Ok(Found { node, attr, ttl })
+        Ok(Found {
+            node,
+            attr,
+            ttl,
+            name_ttl,
+        })
     }
 
     /// Shows an entry of a page to the kernel and counts the lookup.
@@ -236,7 +303,7 @@ impl Vfs {
     /// [`FsError::Io`] for an entry that cannot be true.
     pub fn show(&self, dir: &Arc<Node>, listed: &Listed) -> Result<Found, FsError> {
         let entry = &listed.entry;
-        self.found(dir, &entry.name, &entry.attr, listed.heard(), None)
+        self.found(dir, &entry.name, &entry.attr, listed.heard, None)
     }
 
     /// The kernel dropped `lookups` of its lookups.
@@ -284,7 +351,7 @@ impl Vfs {
     async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
         self.settle(node).await;
         let attr = self.beliefs.attr(node).await?;
-        Ok((attr, self.beliefs.kernel_ttl(node.told())))
+        Ok((attr, self.beliefs.attr_ttl(node)))
     }
 
     /// The target of a symlink.

@@ -180,6 +180,8 @@ pub struct MountReport {
     pub lock_requests: u64,
     /// Files the host keeps open for this mount.
     pub host_opens: u64,
+    /// What the host promised to speak of before it changes.
+    pub leases: LeaseReport,
     /// Fetches broken off because the reader went elsewhere.
     pub cancelled: u64,
     /// Reads answered past the caches because the file kept changing.
@@ -194,6 +196,30 @@ pub struct MountReport {
     pub nodes: u64,
     /// Open files and directories.
     pub handles: u64,
+}
+
+/// The leases of a mount.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeaseReport {
+    /// Directories on which there is one.
+    pub held: u64,
+    /// Whether they are believed now: not between two uses that are far apart, nor for long without a connection.
+    pub live: bool,
+    /// How long they last after the host was asked; none if it gives no leases.
+    pub term_secs: Option<f64>,
+    /// How long ago the host was last heard about them.
+    pub heard_secs: Option<f64>,
+    /// What the host told unasked.
+    pub pushes: u64,
+    /// Names it told of.
+    pub names: u64,
+    /// How often it was told how far this mount has heard.
+    pub acknowledged: u64,
+    /// Leases the host ended.
+    pub ended: u64,
+    /// How often the kernel was told to forget where names lead.
+    pub names_forgotten: u64,
 }
 
 /// The connection of a mount.

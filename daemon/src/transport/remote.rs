@@ -114,8 +114,7 @@ impl QuicRemote {
         let units = units.map_err(|_| CallError::Fault(Fault::TooLarge))?;
         let bodies = self.bodies.acquire_many(units).await;
         let _under_way = bodies.map_err(|_| CallError::Link)?;
-        let slot = self.slots.clone().acquire_owned().await;
-        let slot = slot.map_err(|_| CallError::Link)?;
+        let slot = self.slot(&request).await?;
         let (mut send, mut recv) = self
             .connection
             .open_bi()
@@ -149,7 +148,22 @@ impl QuicRemote {
         Ok(Answer { reply, payload })
     }
 
-    fn payload(&self, reply: &Reply, recv: RecvStream, slot: OwnedSemaphorePermit) -> Payload {
+    /// What listening needs never waits behind changes, of which each may wait for another mount to say what
+    /// it has heard.
+    async fn slot(&self, request: &Request) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        if matches!(request, Request::Listen | Request::Heard { .. }) {
+            return Ok(None);
+        }
+        let slot = self.slots.clone().acquire_owned().await;
+        slot.map(Some).map_err(|_| CallError::Link)
+    }
+
+    fn payload(
+        &self,
+        reply: &Reply,
+        recv: RecvStream,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Payload {
         let announced = match reply {
             Reply::Data { len, .. } => Some(*len),
             Reply::Listing(_)
@@ -227,7 +241,7 @@ struct QuicPayload {
     left: Option<u64>,
     connection: Connection,
     meter: Arc<Meter>,
-    _busy: Option<(Busy, OwnedSemaphorePermit)>,
+    _busy: Option<(Busy, Option<OwnedSemaphorePermit>)>,
     counters: Arc<Counters>,
 }
 

@@ -17,6 +17,7 @@ mod locks;
 mod loss;
 mod mapped;
 mod names;
+mod notify;
 mod owners;
 mod pair;
 mod read_only;

@@ -1,6 +1,7 @@
 //! A host whose tree lives in memory: serves requests, counts them, and misbehaves on demand.
 
 mod changes;
+mod leases;
 
 use changes::Held;
 use futures_util::FutureExt;
@@ -92,6 +93,8 @@ pub struct FakeHost {
     pub held: Mutex<Held>,
     /// Changes that were done, whatever came of them.
     pub applied: Mutex<Vec<Change>>,
+    /// Whether leases are given, and to whom what is told.
+    pub leases: leases::Telling,
 }
 
 pub const ROOT_INODE: u64 = 1000;
@@ -111,6 +114,7 @@ impl FakeHost {
             inodes: AtomicU64::new(1_000_000),
             held: Mutex::default(),
             applied: Mutex::default(),
+            leases: leases::Telling::default(),
         });
         host.put("", attr(ROOT_INODE, FileKind::Directory, 0, 0), 0);
         host
@@ -229,13 +233,18 @@ impl FakeHost {
                     .change((*seq, *settled), change.clone(), source, sink)
                     .await;
             }
+            Request::Listen if self.leases.given() => return self.listen(sink).await,
+            Request::Heard { through } if self.leases.given() => Ok(self.leases.heard(*through)),
             // Nobody else is there who could be in the way.
             Request::Lock { lock, .. } => self.attr_of_open(lock.open).map(Reply::Attr),
             Request::Unlock { .. } | Request::UnlockAll { .. } => Ok(Reply::Done),
             Request::TestLock { .. } => Ok(Reply::Conflict(None)),
             _ => Err(Fault::Unsupported),
         };
-        sink.reply(reply.unwrap_or_else(Reply::Fault)).await
+        let reply = reply.unwrap_or_else(Reply::Fault);
+        let reply = self.leases.grant(&request, reply);
+        self.leases.dawdle().await;
+        sink.reply(reply).await
     }
 
     async fn send_list(
@@ -245,7 +254,9 @@ impl FakeHost {
         sink: &mut dyn Sink,
     ) -> Result<(), SinkClosed> {
         use wormhole_protocol::codec::Wire;
-        sink.reply(Reply::Listing(attr)).await?;
+        let reply = self.leases.listing(attr);
+        self.leases.dawdle().await;
+        sink.reply(reply).await?;
         self.entries_sent.fetch_add(entries.len() as u64, SeqCst);
         let mut chunks = entries.chunks(limits::LIST_FRAME_ENTRIES_MAX).peekable();
         if chunks.peek().is_none() {

@@ -1,4 +1,5 @@
-//! The listings that answer lookups: few, bounded, dropped when no longer believed.
+//! The listings that answer lookups: bounded, those dropped first that were used least lately. One that is no
+//! longer believed is kept as well: the host may say that it still holds.
 //!
 //! Lock: `recent`, before those of a listing, never across an await.
 
@@ -8,12 +9,10 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 use wormhole_protocol::FileId;
 
 /// Directories whose listings are kept.
-const LISTINGS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const LISTINGS_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 /// Entries kept in all.
 const ENTRIES_MAX: usize = 400_000;
 
@@ -32,36 +31,32 @@ impl Default for Listings {
 
 impl Listings {
     /// The listing kept for a directory, believed or not.
-    pub(super) fn get(&self, dir: &Node) -> Option<Arc<Listing>> {
-        self.recent.lock().get(&dir.id).cloned()
+    pub(super) fn get(&self, dir: FileId) -> Option<Arc<Listing>> {
+        self.recent.lock().get(&dir).cloned()
     }
 
-    /// Keeps a listing, and drops those no longer believed or too many.
-    pub(super) fn put(&self, dir: &Node, listing: Arc<Listing>, ttl: Duration) {
+    /// Keeps a listing, and drops those that are too many.
+    pub(super) fn put(&self, dir: &Node, listing: Arc<Listing>) {
         let mut recent = self.recent.lock();
         recent.put(dir.id, listing);
-        let now = Instant::now();
-        while let Some((_, oldest)) = recent.peek_lru() {
-            let too_many = || recent.iter().map(|(_, l)| l.arrived()).sum::<usize>() > ENTRIES_MAX;
-            if oldest.is_joinable(ttl, now) && (recent.len() == 1 || !too_many()) {
-                break;
+        let mut entries: usize = recent.iter().map(|(_, kept)| kept.arrived()).sum();
+        while entries > ENTRIES_MAX && recent.len() > 1 {
+            if let Some((_, oldest)) = recent.pop_lru() {
+                entries -= oldest.arrived().min(entries);
             }
-            recent.pop_lru();
         }
     }
 
     /// Keeps a listing in place of one told earlier.
-    pub(super) fn renew(&self, dir: &Node, listing: Arc<Listing>, ttl: Duration) {
-        if self
-            .get(dir)
-            .is_none_or(|kept| kept.told() <= listing.told())
-        {
-            self.put(dir, listing, ttl);
+    pub(super) fn renew(&self, dir: &Node, listing: Arc<Listing>) {
+        let known = self.get(dir.id);
+        if known.is_none_or(|kept| kept.heard().told <= listing.heard().told) {
+            self.put(dir, listing);
         }
     }
 
     /// Drops the listing of a directory.
-    pub(super) fn remove(&self, dir: &Node) {
-        self.recent.lock().pop(&dir.id);
+    pub(super) fn remove(&self, dir: FileId) {
+        self.recent.lock().pop(&dir);
     }
 }

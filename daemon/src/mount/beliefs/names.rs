@@ -6,7 +6,6 @@ use crate::mount::heard::Heard;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
-use tokio::time::Instant;
 use wormhole_protocol::{Attr, FileId, Name};
 
 /// Names remembered; with their attributes some 5 MB.
@@ -17,29 +16,15 @@ const NAMES_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 pub struct Told {
     /// The attributes of the node the name leads to; none if it leads to nothing.
     pub attr: Option<Attr>,
-    /// When.
-    pub at: Instant,
-    /// When that was asked.
-    pub asked: Instant,
+    /// When it was asked for and told.
+    pub heard: Heard,
 }
 
 impl Told {
     /// Heard so.
     pub fn new(attr: Option<Attr>, heard: impl Into<Heard>) -> Self {
-        let Heard { asked, told } = heard.into();
-        Self {
-            attr,
-            at: told,
-            asked,
-        }
-    }
-
-    /// When it was asked and told.
-    pub fn heard(&self) -> Heard {
-        Heard {
-            asked: self.asked,
-            told: self.at,
-        }
+        let heard = heard.into();
+        Self { attr, heard }
     }
 }
 
@@ -66,8 +51,20 @@ impl Names {
     pub(super) fn put(&self, dir: FileId, name: &Name, told: Told) {
         let mut recent = self.recent.lock();
         let key = (dir, name.clone());
-        if recent.peek(&key).is_none_or(|known| known.at <= told.at) {
+        if recent
+            .peek(&key)
+            .is_none_or(|known| known.heard.told <= told.heard.told)
+        {
             recent.put(key, told);
+        }
+    }
+
+    /// The attributes of what a name leads to have changed; if it leads elsewhere, nothing has.
+    pub(super) fn update(&self, dir: FileId, name: &Name, attr: &Attr, heard: Heard) {
+        if let Some(known) = self.recent.lock().peek_mut(&(dir, name.clone()))
+            && known.attr.is_some_and(|known| known.id == attr.id)
+        {
+            *known = Told::new(Some(*attr), heard);
         }
     }
 
@@ -91,6 +88,7 @@ impl Names {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tokio::time::Instant;
 
     fn dir(inode: u64) -> FileId {
         FileId {
@@ -110,7 +108,7 @@ mod tests {
         names.put(dir(1), &name, told(now));
         names.put(dir(2), &name, told(now));
         let known = names.get(dir(1), &name).unwrap();
-        assert_eq!(known.at, now + Duration::from_secs(1));
+        assert_eq!(known.heard.told, now + Duration::from_secs(1));
         names.remove(dir(2), &name);
         assert!(names.get(dir(2), &name).is_none());
         names.put(dir(2), &name, told(now));

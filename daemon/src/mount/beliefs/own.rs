@@ -1,8 +1,10 @@
-//! What this mount changed itself, and so knows better than answers to earlier questions.
+//! What is known better than from answers to earlier questions: what this mount changed itself, and what the
+//! host told unasked.
 //!
-//! Bounded; what is forgotten is believed as the host told it last.
+//! Bounded; of what was forgotten, answers to earlier questions are believed for the short term only
+//! ([`Own::forgotten`]).
 //!
-//! Lock: `recent` of each, leaves.
+//! Locks: those of `names`, `attrs` and `forgotten`, leaves.
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -13,15 +15,42 @@ use wormhole_protocol::{Attr, FileId, Name};
 /// Changes remembered of each kind.
 const CHANGES_MAX: NonZeroUsize = NonZeroUsize::new(8192).expect("not zero");
 
-/// What is known, and since when.
-type Known<T> = (T, Instant);
+/// Who knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// This mount did it.
+    Us,
+    /// The host told.
+    Host,
+}
+
+/// Where a name leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// There, or nowhere.
+    To(Option<Attr>),
+    /// A change of ours and one of others crossed: nobody knows.
+    Unknown,
+}
+
+/// What is known of a name, since when, and from whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) leads: Leads,
+    pub(super) at: Instant,
+    pub(super) by: By,
+    /// When this mount changed it last.
+    pub(super) ours: Option<Instant>,
+}
+
 /// An entry of a directory.
 type EntryKey = (FileId, Name);
 
-/// Names that were given or taken, and attributes that came with an answer to a change.
+/// Names that were given or taken, and attributes that changed.
 pub(super) struct Own {
-    names: Mutex<LruCache<EntryKey, Known<Option<Attr>>>>,
-    attrs: Mutex<LruCache<FileId, Known<Attr>>>,
+    names: Mutex<LruCache<EntryKey, Known>>,
+    attrs: Mutex<LruCache<FileId, (Attr, Instant, By)>>,
+    forgotten: Mutex<Option<Instant>>,
 }
 
 impl Default for Own {
@@ -29,39 +58,76 @@ impl Default for Own {
         Self {
             names: Mutex::new(LruCache::sparse(CHANGES_MAX)),
             attrs: Mutex::new(LruCache::sparse(CHANGES_MAX)),
+            forgotten: Mutex::default(),
         }
     }
 }
 
 impl Own {
-    /// `name` leads to this now.
-    pub(super) fn name(&self, dir: FileId, name: &Name, attr: Option<Attr>, at: Instant) {
-        self.names.lock().put((dir, name.clone()), (attr, at));
+    /// `name` leads there now, as somebody says.
+    pub(super) fn name(&self, dir: FileId, name: &Name, leads: Leads, at: Instant, by: By) {
+        let key = (dir, name.clone());
+        let mut names = self.names.lock();
+        let ours = match by {
+            By::Us => Some(at),
+            By::Host => names.peek(&key).and_then(|known| known.ours),
+        };
+        let known = Known {
+            leads,
+            at,
+            by,
+            ours,
+        };
+        let dropped = names.push(key.clone(), known);
+        drop(names);
+        if let Some((old, known)) = dropped
+            && old != key
+        {
+            self.forget(known.at);
+        }
     }
 
     /// A node has these attributes now.
-    pub(super) fn attr(&self, attr: &Attr, at: Instant) {
-        self.attrs.lock().put(attr.id, (*attr, at));
+    pub(super) fn attr(&self, attr: &Attr, at: Instant, by: By) {
+        let dropped = self.attrs.lock().push(attr.id, (*attr, at, by));
+        if let Some((old, (_, at, _))) = dropped
+            && old != attr.id
+        {
+            self.forget(at);
+        }
+    }
+
+    fn forget(&self, at: Instant) {
+        let mut forgotten = self.forgotten.lock();
+        *forgotten = (*forgotten).max(Some(at));
+    }
+
+    /// Whether something was forgotten that happened at `asked` or later.
+    pub(super) fn forgotten(&self, asked: Instant) -> bool {
+        self.forgotten.lock().is_some_and(|at| at >= asked)
+    }
+
+    /// What is known of a name better than an answer to a question of `asked`.
+    pub(super) fn name_since(&self, dir: FileId, name: &Name, asked: Instant) -> Option<Known> {
+        let names = self.names.lock();
+        let known = names.peek(&(dir, name.clone()));
+        known.filter(|known| known.at >= asked).copied()
     }
 
     /// What is known of a node better than an answer to a question of `asked`.
-    pub(super) fn attr_since(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
+    pub(super) fn attr_since(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant, By)> {
         let attrs = self.attrs.lock();
-        attrs.peek(&id).filter(|(_, at)| *at >= asked).copied()
+        attrs.peek(&id).filter(|(_, at, _)| *at >= asked).copied()
     }
 
     /// Names of a directory that changed since `asked`.
-    pub(super) fn names_since(
-        &self,
-        dir: FileId,
-        asked: Instant,
-    ) -> Vec<(Name, Option<Attr>, Instant)> {
+    pub(super) fn names_since(&self, dir: FileId, asked: Instant) -> Vec<(Name, Known)> {
         let names = self.names.lock();
         let of_dir = names
             .iter()
-            .filter(|((id, _), (_, at))| *id == dir && *at >= asked);
+            .filter(|((id, _), known)| *id == dir && known.at >= asked);
         of_dir
-            .map(|((_, name), (attr, at))| (name.clone(), *attr, *at))
+            .map(|((_, name), known)| (name.clone(), *known))
             .collect()
     }
 }

@@ -9,7 +9,9 @@
 //! none is started, and what is believed runs out as it would without. One that fails changes nothing,
 //! unless the host says that what was believed is no more. Renewals end with the beliefs they renew.
 
+use super::ask::Said;
 use super::{Beliefs, Told};
+use crate::mount::heard::Heard;
 use crate::mount::inodes::Node;
 use crate::mount::listing::Listing;
 use crate::mount::stats::add;
@@ -20,7 +22,7 @@ use std::sync::{Arc, Weak};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wormhole_protocol::limits::LIST_DIGEST_ENTRIES_MAX;
-use wormhole_protocol::{Fault, FileId, Name, Reply, Request};
+use wormhole_protocol::{Fault, FileId, Leased, Name, Request};
 
 /// Renewals at once; of the requests a host lets a session have open, a quarter.
 const RENEWALS_MAX: usize = 64;
@@ -44,8 +46,8 @@ impl Beliefs {
     /// Renews what is believed of a name: with the listing it came with, if that is still believed and
     /// not too long, else alone.
     pub(super) fn renew(self: &Arc<Self>, dir: &Arc<Node>, name: &Name) {
-        match self.listings.get(dir) {
-            Some(listing) if self.is_renewable(&listing, Instant::now()) => {
+        match self.listings.get(dir.id) {
+            Some(listing) if self.is_renewable(dir.id, &listing) => {
                 self.fetch_listing(dir, Some(listing));
             }
             _ => self.renew_name(dir, name),
@@ -53,8 +55,8 @@ impl Beliefs {
     }
 
     /// Whether a listing is complete, believed, and not too long to be asked for by its digest.
-    pub(super) fn is_renewable(&self, listing: &Listing, now: Instant) -> bool {
-        listing.is_believed(self.ttl, now) && listing.arrived() <= LIST_DIGEST_ENTRIES_MAX
+    pub(super) fn is_renewable(&self, dir: FileId, listing: &Listing) -> bool {
+        listing.is_believed(&self.terms(dir)) && listing.arrived() <= LIST_DIGEST_ENTRIES_MAX
     }
 
     /// Asks where a name leads now.
@@ -73,28 +75,38 @@ impl Beliefs {
             let asked = Instant::now();
             let answer = remote.call(request).await;
             if let Some(beliefs) = weak.upgrade() {
-                beliefs.take_name(&dir, &name, asked, answer);
+                beliefs.renewed_name(&dir, &name, asked, answer);
             }
         });
     }
 
-    fn take_name(
+    fn renewed_name(
         &self,
         dir: &Arc<Node>,
         name: &Name,
         asked: Instant,
         answer: Result<Answer, CallError>,
     ) {
-        let attr = match answer.map(|answer| answer.reply) {
-            Ok(Reply::Attr(attr)) => Some(attr),
-            Err(CallError::Fault(Fault::NotFound)) => None,
+        let (attr, leased) = match Said::of(&answer) {
+            Ok(Said {
+                what: Leased::Attr(attr),
+                leased,
+            }) => (Some(attr), leased),
+            Ok(Said {
+                what: Leased::Absent,
+                leased,
+            }) => (None, leased),
+            Err(CallError::Fault(Fault::NotFound)) => (None, false),
             Err(error) if is_gone(error) => return self.forget_dir(dir),
             // Nothing was learnt. What is believed runs out, and then whoever looks is told.
             _ => return,
         };
-        if self.doubts.allow(dir.id, asked) {
-            self.names.put(dir.id, name, Told::new(attr, asked));
-        }
+        let leased = self.is_leased_answer(dir.id, asked, leased);
+        self.take_name(
+            dir,
+            name,
+            Told::new(attr, Heard::from(asked).leased(leased)),
+        );
     }
 
     /// Asks for the attributes of the root, which has no name to look up.
@@ -102,25 +114,28 @@ impl Beliefs {
         let Ok(node) = root.reference() else {
             return;
         };
-        let (root, remote) = (root.clone(), self.remote.clone());
+        let (root, remote, weak) = (root.clone(), self.remote.clone(), Arc::downgrade(self));
         self.start(Subject::Root, async move {
             let asked = Instant::now();
             let answer = remote.call(Request::Getattr { node }).await;
-            if let Ok(Reply::Attr(attr)) = answer.map(|answer| answer.reply) {
-                root.learn(&attr, asked);
+            if let (Ok(said), Some(beliefs)) = (Said::of(&answer), weak.upgrade())
+                && let Leased::Attr(attr) = said.what
+            {
+                let leased = beliefs.is_leased_answer(root.id, asked, said.leased);
+                root.learn(&attr, Heard::from(asked).leased(leased));
             }
         });
     }
 
     /// Takes note that a name must be asked for; if it is not the only one, fetches the listing, so that
     /// the next need not be.
-    pub(super) fn suspect(self: &Arc<Self>, dir: &Arc<Node>, name: &Name, now: Instant) {
-        if !self.evidence.note(dir.id, name, self.ttl, now) {
+    pub(super) fn suspect(self: &Arc<Self>, dir: &Arc<Node>, name: &Name) {
+        if !self.evidence.note(dir.id, name, self.ttl, Instant::now()) {
             return;
         }
-        match self.listings.get(dir) {
+        match self.listings.get(dir.id) {
             // It is being fetched for a reader.
-            Some(listing) if listing.is_joinable(self.ttl, now) => {}
+            Some(listing) if listing.is_joinable(&self.terms(dir.id)) => {}
             Some(listing) if listing.arrived() > LIST_DIGEST_ENTRIES_MAX => {
                 self.evidence.is_too_long(dir.id);
             }
@@ -141,23 +156,36 @@ impl Beliefs {
             };
             let asked = Instant::now();
             let answer = remote.call(request).await;
-            match answer.as_ref().map(|answer| &answer.reply) {
-                Ok(Reply::Unchanged(attr)) => {
-                    dir.learn(attr, asked);
+            let said = Said::of(&answer);
+            let Some(beliefs) = weak.upgrade() else {
+                return;
+            };
+            let is_leased = |leased| beliefs.is_leased_answer(dir.id, asked, leased);
+            match said {
+                Ok(Said {
+                    what: Leased::Unchanged(attr),
+                    leased,
+                }) => {
+                    let heard = Heard::from(asked).leased(is_leased(leased));
+                    dir.learn(&attr, heard);
                     if let Some(listing) = listing {
-                        listing.confirm(asked);
+                        listing.confirm(heard);
                     }
                 }
-                Ok(Reply::Listing(attr)) => {
-                    dir.learn(attr, asked);
+                Ok(Said {
+                    what: Leased::Listing(attr),
+                    leased,
+                }) => {
+                    let heard = Heard::from(asked).leased(is_leased(leased));
+                    dir.learn(&attr, heard);
+                    let weak = Arc::downgrade(&beliefs);
+                    drop(beliefs);
                     if let Ok(answer) = answer {
-                        arrive(&dir, answer, asked, &weak).await;
+                        arrive(&dir, answer, heard, &weak).await;
                     }
                 }
-                Err(error) if is_gone(*error) || *error == CallError::Fault(Fault::NotFound) => {
-                    if let Some(beliefs) = weak.upgrade() {
-                        beliefs.forget_dir(&dir);
-                    }
+                Err(error) if is_gone(error) || error == CallError::Fault(Fault::NotFound) => {
+                    beliefs.forget_dir(&dir);
                 }
                 _ => {}
             }
@@ -166,7 +194,7 @@ impl Beliefs {
 
     /// A directory is not where it was, so nothing in it is.
     fn forget_dir(&self, dir: &Arc<Node>) {
-        self.listings.remove(dir);
+        self.listings.remove(dir.id);
         self.names.remove_all(dir.id);
         self.disbelieve(dir);
     }
@@ -197,18 +225,19 @@ impl Beliefs {
 }
 
 /// Draws a listing, and has it take the place of the old one once it is complete.
-async fn arrive(dir: &Arc<Node>, answer: Answer, asked: Instant, beliefs: &Weak<Beliefs>) {
-    let listing = Listing::start(answer, asked);
+async fn arrive(dir: &Arc<Node>, answer: Answer, heard: Heard, beliefs: &Weak<Beliefs>) {
+    let listing = Listing::start(answer, heard);
     let is_whole = listing.is_whole(LIST_DIGEST_ENTRIES_MAX).await;
     let Some(beliefs) = beliefs.upgrade() else {
         return;
     };
-    if !beliefs.doubts.allow(dir.id, asked) {
+    if !beliefs.doubts.allow(dir.id, heard.asked) {
         return;
     }
     if is_whole {
+        beliefs.listings.renew(dir, listing.clone());
+        // After it is there for whoever changes something, so that nothing is missed.
         beliefs.amend(dir, &listing);
-        beliefs.listings.renew(dir, listing, beliefs.ttl);
     } else if listing.arrived() > LIST_DIGEST_ENTRIES_MAX {
         beliefs.evidence.is_too_long(dir.id);
     }

@@ -60,7 +60,7 @@ impl Skin {
             move |result| match result {
                 Ok(found) => {
                     let (attr, generation) = skin.entry(&found);
-                    reply.entry(&found.ttl, &attr, generation);
+                    reply.entry_with_ttls(&found.ttl, &found.name_ttl, &attr, generation);
                 }
                 Err(error) => reply.error(errno(error)),
             },
@@ -115,7 +115,7 @@ impl Skin {
                     let (attr, generation) = skin.entry(&found);
                     let flags = open_flags(&opened, how);
                     let handle = FileHandle(opened.handle.0);
-                    reply.created(&found.ttl, &attr, generation, handle, flags);
+                    reply.created(&found.ttl_of_both(), &attr, generation, handle, flags);
                 }
                 Err(error) => reply.error(errno(error)),
             },

@@ -24,7 +24,7 @@ impl Skin {
             match result {
                 Ok(Ok(found)) => {
                     let (attr, generation) = skin.entry(&found);
-                    reply.entry(&found.ttl, &attr, generation);
+                    reply.entry_with_ttls(&found.ttl, &found.name_ttl, &attr, generation);
                 }
                 // Inode 0 tells the kernel to remember that there is nothing.
                 Ok(Err(ttl)) if !ttl.is_zero() => {

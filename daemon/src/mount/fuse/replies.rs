@@ -61,7 +61,8 @@ impl Skin {
             };
             let (attr, generation) = self.entry(&found);
             let name = OsStr::from_bytes(listed.entry.name.as_bytes());
-            if reply.add(attr.ino, *offset, name, &found.ttl, &attr, generation) {
+            let ttl = found.ttl_of_both();
+            if reply.add(attr.ino, *offset, name, &ttl, &attr, generation) {
                 // It did not fit, so the kernel never heard of it.
                 self.vfs.forget(found.node.ino, 1);
                 break;

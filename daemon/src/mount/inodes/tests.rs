@@ -147,27 +147,32 @@ fn a_renamed_directory_moves_the_paths_below_it() {
 
 #[test]
 fn belief_ends_with_its_term_and_older_news_is_ignored() {
-    let ttl = Duration::from_secs(1);
+    let ttl = std::time::Duration::from_secs(1);
     let table = table();
-    let now = Instant::now() + Duration::from_secs(100);
+    let now = Instant::now() + std::time::Duration::from_secs(100);
     let mut news = attr(5, 200, 1, FileKind::File);
     let node = table
         .remember(table.root(), &name("a"), &news, now)
         .unwrap();
-    assert!(node.fresh_attr(ttl, now + ttl / 2).is_some());
-    assert!(node.fresh_attr(ttl, now + ttl).is_none());
+    let at = |now| Terms {
+        now,
+        ttl,
+        held: None,
+    };
+    assert!(node.fresh_attr(&at(now + ttl / 2)).is_some());
+    assert!(node.fresh_attr(&at(now + ttl)).is_none());
     news.size = 99;
     node.learn(&news, now - ttl);
     assert_eq!(node.attr().size, 10);
     node.learn(&news, now + ttl);
     assert_eq!(node.attr().size, 99);
     node.doubt(now + 2 * ttl);
-    assert!(node.fresh_attr(ttl, now + ttl).is_none());
+    assert!(node.fresh_attr(&at(now + ttl)).is_none());
     // What was told before the doubt does not end it.
     node.learn(&news, now + ttl);
-    assert!(node.fresh_attr(ttl, now + ttl).is_none());
+    assert!(node.fresh_attr(&at(now + ttl)).is_none());
     node.learn(&news, now + 2 * ttl);
-    assert!(node.fresh_attr(ttl, now + 2 * ttl).is_some());
+    assert!(node.fresh_attr(&at(now + 2 * ttl)).is_some());
 }
 
 #[test]

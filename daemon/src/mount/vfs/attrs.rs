@@ -35,11 +35,12 @@ impl Vfs {
             node: node.reference()?,
             set,
         };
+        let asked = Instant::now();
         let reply = self.change(caller, change, Body::empty()).await;
         match reply.map_err(|error| self.gone(&node, error))? {
             Reply::Attr(attr) if attr.id == node.id => {
-                self.learn(&node, &attr);
-                Ok((attr, self.beliefs.kernel_ttl(node.told())))
+                self.learn(&node, &attr, asked);
+                Ok((attr, self.beliefs.attr_ttl(&node)))
             }
             _ => Err(FsError::Io),
         }
@@ -129,15 +130,16 @@ impl Vfs {
         body: Body,
     ) -> Result<(), FsError> {
         self.settle(node).await;
+        let asked = Instant::now();
         let reply = self.change(caller, change, body).await;
         match reply.map_err(|error| self.gone(node, error))? {
-            Reply::Attr(attr) => self.learn(node, &attr),
+            Reply::Attr(attr) => self.learn(node, &attr, asked),
             // Found done after a restart of the host.
             Reply::Done => node.doubt(Instant::now()),
             _ => return Err(FsError::Io),
         }
         if let Some(notify) = self.notify.get() {
-            notify.forget(node.ino, Forget::Attributes).await;
+            notify.forget(Forget::attributes_of(node.ino)).await;
         }
         Ok(())
     }

@@ -53,10 +53,13 @@ impl Delivery {
             offset,
             len: body_len(len)?,
         };
+        let asked = Instant::now();
         match self.changes.ask(self.caller, change, body).await? {
             Reply::Attr(attr) if attr.id == self.open.node.id => {
-                self.open.node.learn_change(&attr, Instant::now());
-                self.beliefs.changed(&attr);
+                let node = &self.open.node;
+                let heard = self.beliefs.of_change(node.covered_by(), asked);
+                node.learn_change(&attr, heard.asked_at(asked));
+                self.beliefs.changed(&attr, Some(node), asked);
                 Ok(attr)
             }
             _ => Err(FsError::Io),
@@ -102,6 +105,7 @@ impl Vfs {
             truncate: false,
             open: id,
         };
+        let asked = Instant::now();
         let reply = self.change(caller, change, Body::empty()).await;
         let Reply::Made {
             attr,
@@ -110,7 +114,7 @@ impl Vfs {
         else {
             return Err(FsError::Io);
         };
-        let mut found = self.made(&dir, &name, &attr, &dir_attr)?;
+        let mut found = self.made(&dir, &name, &attr, &dir_attr, asked)?;
         if create.truncate && (found.attr.size > 0 || !found.node.is_clean()) {
             let emptied = self.empty(caller, &found.node).await;
             (found.attr, found.ttl) = emptied.inspect_err(|_| self.forget(found.node.ino, 1))?;
@@ -217,9 +221,10 @@ impl Vfs {
             len: body_len(data.len())?,
         };
         let body = Body::from(Bytes::copy_from_slice(data));
+        let asked = Instant::now();
         match self.changes.ask(file.caller, change, body).await? {
             Reply::Appended { attr, .. } if attr.id == file.node.id => {
-                self.learn(&file.node, &attr);
+                self.learn(&file.node, &attr, asked);
                 Ok(())
             }
             _ => Err(FsError::Io),
@@ -304,9 +309,10 @@ impl Vfs {
             extent: Extent::new(offset, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
             how,
         };
+        let asked = Instant::now();
         match self.change(file.caller, change, Body::empty()).await? {
             Reply::Attr(attr) => {
-                self.learn(&file.node, &attr);
+                self.learn(&file.node, &attr, asked);
                 Ok(())
             }
             _ => Err(FsError::Io),
@@ -334,9 +340,10 @@ impl Vfs {
             to: host.id,
             extent: Extent::new(to.1, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
         };
+        let asked = Instant::now();
         match self.change(target.caller, change, Body::empty()).await? {
             Reply::Copied { len, attr } => {
-                self.learn(&target.node, &attr);
+                self.learn(&target.node, &attr, asked);
                 Ok(len)
             }
             _ => Err(FsError::Io),
@@ -376,10 +383,12 @@ impl Vfs {
         }
     }
 
-    /// Takes what came with the answer to a change of a node to which nothing else was under way.
-    pub(super) fn learn(&self, node: &Node, attr: &Attr) {
-        node.learn_alone(attr, Instant::now());
-        self.beliefs.changed(attr);
+    /// Takes what came with the answer to a change, asked for at `asked`, of a node to which nothing else was
+    /// under way.
+    pub(super) fn learn(&self, node: &Node, attr: &Attr, asked: Instant) {
+        let heard = self.beliefs.of_change(node.covered_by(), asked);
+        node.learn_alone(attr, heard.asked_at(asked));
+        self.beliefs.changed(attr, Some(node), asked);
     }
 
     /// What the host has open for a handle; opened now if it is the first time that it is needed.

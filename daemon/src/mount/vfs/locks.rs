@@ -4,7 +4,6 @@ use super::Vfs;
 use crate::mount::error::FsError;
 use crate::mount::handles::{FileHandle, HandleId};
 use crate::mount::inodes::Node;
-use crate::mount::notify::Forget;
 use crate::mount::opens::{HostOpen, NOBODY};
 use crate::mount::stats::add;
 use std::sync::Arc;
@@ -101,7 +100,7 @@ impl Vfs {
         if !node.take_kernel_version(version)
             && let Some(notify) = self.notify.get()
         {
-            notify.forget(node.ino, Forget::Pages).await;
+            notify.forget_pages(node.ino).await;
         }
     }
 

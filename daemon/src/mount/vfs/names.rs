@@ -5,7 +5,6 @@
 
 use super::{Found, Vfs, name_of};
 use crate::mount::error::FsError;
-use crate::mount::heard::Heard;
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::opens::NOBODY;
 use crate::rpc::Body;
@@ -110,29 +109,33 @@ impl Vfs {
         name: &Name,
         change: Change,
     ) -> Result<Found, FsError> {
+        let asked = Instant::now();
         let reply = self.change(caller, change, Body::empty()).await;
         match reply.map_err(|error| self.gone(dir, error))? {
             Reply::Made {
                 attr,
                 dir: dir_attr,
-            } => self.made(dir, name, &attr, &dir_attr),
+            } => self.made(dir, name, &attr, &dir_attr, asked),
             _ => Err(FsError::Io),
         }
     }
 
-    /// Takes note of a node that was made, and counts the lookup.
+    /// Takes note of a node that was made, as was asked at `asked`, and counts the lookup.
     pub(super) fn made(
         &self,
         dir: &Arc<Node>,
         name: &Name,
         attr: &Attr,
         dir_attr: &Attr,
+        asked: Instant,
     ) -> Result<Found, FsError> {
-        self.beliefs.renamed(dir, name, Some(*attr), Some(dir_attr));
-        let now = Instant::now();
-        let node = self.inodes.remember(dir, name, attr, now)?;
-        node.learn_alone(attr, now);
-        self.found(dir, name, attr, Heard::from(now), Some(node))
+        self.beliefs
+            .renamed(dir, name, Some(*attr), Some(dir_attr), asked);
+        let heard = self.beliefs.of_change(Some(dir.id), asked);
+        let of_attr = self.beliefs.of_entry(attr, heard);
+        let node = self.inodes.remember(dir, name, attr, of_attr)?;
+        node.learn_alone(attr, of_attr.asked_at(asked));
+        self.found(dir, name, attr, heard, Some(node))
     }
 
     /// Takes a name from what is no directory.
@@ -171,13 +174,15 @@ impl Vfs {
         change: Change,
         victim: Option<(Arc<Node>, OpenId)>,
     ) -> Result<(), FsError> {
+        let asked = Instant::now();
         let (dir_attr, left) = match self.change(caller, change, Body::empty()).await? {
             Reply::Removed { dir, left } => (Some(dir), left),
             Reply::Done => (None, None),
             _ => return Err(FsError::Io),
         };
-        self.beliefs.renamed(dir, name, None, dir_attr.as_ref());
-        self.lost_name(left, victim);
+        self.beliefs
+            .renamed(dir, name, None, dir_attr.as_ref(), asked);
+        self.lost_name(left, victim, asked);
         Ok(())
     }
 
@@ -206,6 +211,7 @@ impl Vfs {
             how,
             keep: victim.as_ref().map(|(_, id)| *id),
         };
+        let asked = Instant::now();
         let Reply::Renamed {
             attr,
             from: from_attr,
@@ -217,23 +223,25 @@ impl Vfs {
         };
         let exchanged = other.filter(|_| how == RenameHow::Exchange);
         self.beliefs
-            .renamed(&from_dir, &from_name, exchanged, Some(&from_attr));
+            .renamed(&from_dir, &from_name, exchanged, Some(&from_attr), asked);
         self.beliefs
-            .renamed(&to_dir, &to_name, Some(attr), Some(&to_attr));
-        self.moved(&attr, &to_dir, &to_name);
+            .renamed(&to_dir, &to_name, Some(attr), Some(&to_attr), asked);
+        self.moved(&attr, &to_dir, &to_name, asked);
         match exchanged {
-            Some(attr) => self.moved(&attr, &from_dir, &from_name),
-            None => self.lost_name(other, victim),
+            Some(attr) => self.moved(&attr, &from_dir, &from_name, asked),
+            None => self.lost_name(other, victim, asked),
         }
         Ok(())
     }
 
-    fn moved(&self, attr: &Attr, dir: &Arc<Node>, name: &Name) {
-        self.beliefs.changed(attr);
-        if let Some(node) = self.inodes.by_id(attr.id) {
-            node.learn_change(attr, Instant::now());
+    fn moved(&self, attr: &Attr, dir: &Arc<Node>, name: &Name, asked: Instant) {
+        let node = self.inodes.by_id(attr.id);
+        if let Some(node) = &node {
             node.move_to(dir, name);
+            let heard = self.beliefs.of_change(node.covered_by(), asked);
+            node.learn_change(attr, heard.asked_at(asked));
         }
+        self.beliefs.changed(attr, node.as_deref(), asked);
     }
 
     /// If a program has the entry open, a number under which the host is to keep it.
@@ -243,12 +251,13 @@ impl Vfs {
     }
 
     /// A name went: what it named may be there still.
-    fn lost_name(&self, left: Option<Attr>, victim: Option<(Arc<Node>, OpenId)>) {
-        let now = Instant::now();
+    fn lost_name(&self, left: Option<Attr>, victim: Option<(Arc<Node>, OpenId)>, asked: Instant) {
         if let Some(left) = &left {
-            self.beliefs.changed(left);
-            if let Some(node) = self.inodes.by_id(left.id) {
-                node.learn_change(left, now);
+            let node = self.inodes.by_id(left.id);
+            self.beliefs.changed(left, node.as_deref(), asked);
+            if let Some(node) = node {
+                let heard = self.beliefs.of_change(node.covered_by(), asked);
+                node.learn_change(left, heard.asked_at(asked));
             }
         }
         if let Some((node, id)) = victim {

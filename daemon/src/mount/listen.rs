@@ -1,0 +1,252 @@
+//! Listening to what the host tells of changes: taken in order, told to the kernel, acknowledged.
+//!
+//! One task for a mount. On each session it asks to be told, takes what comes and says how far it has heard; so
+//! that writers elsewhere, who wait for that, wait no longer than they must, it says so at once, a few times in
+//! parallel if need be. The same question renews the term of all leases, and is asked for that alone
+//! while there is nothing to be told (`lease`).
+//!
+//! What this mount believed under leases of an earlier session is not believed any more when the next begins, nor
+//! by the kernel: the host has forgotten whom it had promised what.
+//!
+//! Not here: what is believed (`beliefs`), how the kernel is told (`notify`).
+
+use super::beliefs::Beliefs;
+use super::inodes::Inodes;
+use super::lease::Leases;
+use super::notify::{Forget, Notify};
+use super::stats::{LeaseStats, add};
+use crate::rpc::{CallError, Payload, Remote};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, sleep, sleep_until};
+use wormhole_protocol::codec::{Wire, body_len};
+use wormhole_protocol::limits::FRAME_PREFIX_BYTES;
+use wormhole_protocol::{Fault, News, Push, Reply, Request};
+
+/// Acknowledgements under way; what is heard meanwhile is said with the next.
+const ACKS_MAX: usize = 4;
+/// Between two tries to listen on a session that goes on.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two questions that only renew the term, at the least this part of it.
+const RENEWALS_PER_TERM: u32 = 20;
+/// Inodes the kernel is told of at a time.
+const INODES_AT_A_TIME: usize = 4096;
+
+/// What the task works on.
+pub struct Listener {
+    /// Who tells.
+    pub remote: Arc<dyn Remote>,
+    /// Leases.
+    pub leases: Arc<Leases>,
+    /// What is believed.
+    pub beliefs: Arc<Beliefs>,
+    /// What the kernel knows.
+    pub inodes: Arc<Inodes>,
+    /// Who tells the kernel, once there is one.
+    pub notify: Arc<OnceLock<Arc<dyn Notify>>>,
+    /// What is counted.
+    pub stats: Arc<LeaseStats>,
+}
+
+/// Why listening ended.
+enum End {
+    /// The host tells nobody: all is believed for the short term.
+    Deaf(Fault),
+    /// The session is over, or must be listened to anew.
+    Over,
+}
+
+/// The task; it ends when this is dropped.
+pub struct Listening(tokio::task::JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Listener {
+    /// Starts the task. Must be called within the runtime.
+    pub fn start(self) -> Listening {
+        Listening(tokio::spawn(self.run()))
+    }
+
+    async fn run(self) {
+        let own = self.remote.clone();
+        loop {
+            let session = self.remote.session().await.unwrap_or_else(|| own.clone());
+            let ended = self.listen(&*session).await;
+            self.leases.lost();
+            if let End::Deaf(fault) = ended {
+                tracing::info!(?fault, "the host gives no leases");
+                session.closed().await;
+                continue;
+            }
+            tokio::select! {
+                () = session.closed() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Listens on a session to its end.
+    async fn listen(&self, session: &dyn Remote) -> End {
+        let sent = Instant::now();
+        self.leases.begin(sent);
+        self.forget_all().await;
+        let answer = match session.call(Request::Listen).await {
+            Ok(answer) => answer,
+            Err(CallError::Fault(fault)) => return End::Deaf(fault),
+            Err(_) => return End::Over,
+        };
+        let Reply::Listening { term_ms } = answer.reply else {
+            return End::Over;
+        };
+        let term = Duration::from_millis(term_ms.into());
+        self.leases.listening(sent, term, Instant::now());
+        let error = tokio::select! {
+            error = self.take(answer.payload) => error,
+            error = self.acknowledge(session, term) => error,
+        };
+        tracing::debug!("the host is no longer listened to: {error}");
+        End::Over
+    }
+
+    /// Takes what is told.
+    async fn take(&self, mut payload: Payload) -> CallError {
+        let mut last = 0;
+        loop {
+            let push = match next_push(&mut payload).await {
+                Ok(push) => push,
+                Err(error) => return error,
+            };
+            if push.number <= last {
+                return CallError::Violation;
+            }
+            last = push.number;
+            add(&self.stats.pushes, 1);
+            self.apply(push.news).await;
+            self.leases.applied(last, Instant::now());
+        }
+    }
+
+    async fn apply(&self, news: News) {
+        let now = Instant::now();
+        let forget = match news {
+            News::Entries { dir, attr, names } => {
+                add(&self.stats.names, names.len() as u64);
+                self.beliefs
+                    .take_news(&self.inodes, dir, attr.as_ref(), &names)
+            }
+            News::Over { dir } => {
+                add(&self.stats.ended, 1);
+                self.leases.over(dir, now);
+                Forget {
+                    names: true,
+                    attributes: self.inodes.entries_of(dir),
+                    ..Forget::default()
+                }
+            }
+            News::AllOver => {
+                add(&self.stats.ended, 1);
+                self.leases.all_over(now);
+                return self.forget_all().await;
+            }
+            // This mount changes nothing ahead of the host's answers.
+            News::Shared { .. } => Forget::default(),
+        };
+        self.tell(forget).await;
+    }
+
+    /// The kernel forgets whatever it believed under leases.
+    async fn forget_all(&self) {
+        self.beliefs.kernel_forgot_names();
+        let all = self.inodes.numbers_in_use();
+        for some in all.chunks(INODES_AT_A_TIME) {
+            let forget = Forget {
+                names: true,
+                attributes: some.to_vec(),
+                ..Forget::default()
+            };
+            self.tell(forget).await;
+        }
+    }
+
+    async fn tell(&self, forget: Forget) {
+        if forget.is_empty() {
+            return;
+        }
+        if forget.names {
+            add(&self.stats.names_forgotten, 1);
+        }
+        if let Some(notify) = self.notify.get() {
+            notify.forget(forget).await;
+        }
+    }
+
+    /// Says how far this mount has heard, and renews the term.
+    async fn acknowledge(&self, session: &dyn Remote, term: Duration) -> CallError {
+        let mut changes = self.leases.changes();
+        let mut under_way = FuturesUnordered::new();
+        let (mut said, mut last) = (0, Instant::now());
+        loop {
+            let now = Instant::now();
+            let heard = self.leases.applied_number();
+            let wanted = self.leases.next_heartbeat(now).map(|due| {
+                let spaced = last + term / RENEWALS_PER_TERM;
+                if self.leases.is_wanted() {
+                    due
+                } else {
+                    due.max(spaced)
+                }
+            });
+            let due = wanted.filter(|_| under_way.is_empty());
+            if under_way.len() < ACKS_MAX && (heard > said || due.is_some_and(|due| due <= now)) {
+                self.leases.asking();
+                (said, last) = (heard, now);
+                add(&self.stats.heard, 1);
+                under_way.push(self.say(session, heard));
+                continue;
+            }
+            tokio::select! {
+                Some(result) = under_way.next(), if !under_way.is_empty() => {
+                    if let Err(error) = result {
+                        return error;
+                    }
+                }
+                _ = changes.changed() => {}
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    async fn say(&self, session: &dyn Remote, through: u64) -> Result<(), CallError> {
+        let sent = Instant::now();
+        match session.call(Request::Heard { through }).await?.reply {
+            Reply::Heard { pushed } => {
+                self.leases.heard(sent, pushed, Instant::now());
+                Ok(())
+            }
+            _ => Err(CallError::Violation),
+        }
+    }
+}
+
+async fn next_push(payload: &mut Payload) -> Result<Push, CallError> {
+    let mut prefix = [0; FRAME_PREFIX_BYTES];
+    read_exact(payload, &mut prefix).await?;
+    let len = body_len::<Push>(prefix).map_err(|_| CallError::Violation)?;
+    let mut body = vec![0; len];
+    read_exact(payload, &mut body).await?;
+    Push::from_body(&body).map_err(|_| CallError::Violation)
+}
+
+async fn read_exact(payload: &mut Payload, buf: &mut [u8]) -> Result<(), CallError> {
+    match payload.read_exact(buf).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(CallError::from_io(&error)),
+    }
+}
