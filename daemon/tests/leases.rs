@@ -14,10 +14,12 @@ use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::distant::Distant;
+use support::door::Door;
 use support::fake::{FakeHost, attr};
 use tokio::time::{Instant, sleep};
 use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
+use wormhole::mount::link::Link;
 use wormhole::mount::notify::{Forget, Notify};
 use wormhole::mount::vfs::{Vfs, VfsConfig};
 use wormhole::rpc::Remote;
@@ -70,12 +72,7 @@ struct World {
 impl World {
     /// A mount that listens, of a host with a directory `d` and three files in it.
     async fn new() -> Self {
-        let host = FakeHost::new();
-        host.give_leases();
-        host.put("d", attr(2, FileKind::Directory, 0, 1), 0);
-        for (name, inode) in [("d/a", 3), ("d/b", 4), ("d/c", 5)] {
-            host.put(name, attr(inode, FileKind::File, 10, 1), inode);
-        }
+        let host = leasing_host();
         let remote = Arc::new(Distant::new(&host, RTT));
         Self::over(host, remote, TTL).await
     }
@@ -144,6 +141,17 @@ impl World {
             )
         })
     }
+}
+
+/// A host with a directory `d` and three files in it.
+fn leasing_host() -> Arc<FakeHost> {
+    let host = FakeHost::new();
+    host.give_leases();
+    host.put("d", attr(2, FileKind::Directory, 0, 1), 0);
+    for (name, inode) in [("d/a", 3), ("d/b", 4), ("d/c", 5)] {
+        host.put(name, attr(inode, FileKind::File, 10, 1), inode);
+    }
+    host
 }
 
 async fn took<T>(work: impl Future<Output = T>) -> Duration {
@@ -462,4 +470,100 @@ async fn a_host_that_tells_nobody_is_believed_for_the_short_term() {
     assert_eq!(world.find(Ino::ROOT, "f").await, None);
     assert_eq!(world.host.count(|r| matches!(r, Request::Listen)), 1);
     assert!(!world.vfs.leases().snapshot().live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_session_is_asked_once_for_each_directory_whether_it_still_holds() {
+    let host = leasing_host();
+    let door = Door::new(&host);
+    let (link, _) = Link::open(door.clone(), LONG).await.unwrap();
+    let world = World::over(host.clone(), link, TTL).await;
+    let (dir, file) = world.listed().await;
+    sleep(TTL).await;
+    let lists = |known: bool| {
+        world.host.count(
+            |r| matches!(r, Request::List { known: digest, .. } if digest.is_some() == known),
+        )
+    };
+    let (asked, listed) = (world.asked(), lists(false));
+    world.host.remove("d/b");
+    door.cut();
+    sleep(RTT).await;
+    let told = world.kernel.take();
+    assert!(told.names && told.attributes.contains(&file) && told.attributes.contains(&dir));
+    assert_eq!(world.find(dir, "b").await, None);
+    assert_eq!(world.find(dir, "a").await, Some(file));
+    assert_eq!(world.size(file).await, 10);
+    assert_eq!(world.list(dir).await, ["a", "c"]);
+    assert_eq!((world.asked(), lists(true)), (asked + 1, 1));
+    // If nothing has changed, nothing is sent.
+    let sent = host.entries_sent.load(std::sync::atomic::Ordering::SeqCst);
+    door.cut();
+    sleep(RTT).await;
+    assert_eq!(world.list(dir).await, ["a", "c"]);
+    assert_eq!(world.size(file).await, 10);
+    assert_eq!(
+        host.entries_sent.load(std::sync::atomic::Ordering::SeqCst),
+        sent
+    );
+    assert_eq!(
+        (world.asked(), lists(true), lists(false)),
+        (asked + 2, 2, listed)
+    );
+    // And it is under a lease again.
+    sleep(TERM / 2).await;
+    assert_eq!(world.find(dir, "a").await, Some(file));
+    assert_eq!(world.asked(), asked + 2);
+}
+
+/// The way to a host that can go dark: what is asked waits, and is answered to nobody.
+struct Dark {
+    host: Distant,
+    dark: tokio::sync::watch::Sender<bool>,
+}
+
+impl Remote for Dark {
+    fn call_with(
+        &self,
+        request: Request,
+        body: wormhole::rpc::Body,
+    ) -> BoxFuture<'_, Result<wormhole::rpc::Answer, wormhole::rpc::CallError>> {
+        async move {
+            let _ = self.dark.subscribe().wait_for(|dark| !dark).await;
+            self.host.call_with(request, body).await
+        }
+        .boxed()
+    }
+
+    fn path(&self) -> wormhole::rpc::PathEstimate {
+        self.host.path()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        self.host.closed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_leased_is_believed_for_a_term_after_the_host_was_last_heard_and_no_longer() {
+    let host = leasing_host();
+    let remote = Arc::new(Dark {
+        host: Distant::new(&host, RTT),
+        dark: tokio::sync::watch::Sender::new(false),
+    });
+    let world = World::over(host, remote.clone(), TTL).await;
+    let (dir, _) = world.listed().await;
+    remote.dark.send_replace(true);
+    world.host.remove("d/b");
+    let begun = Instant::now();
+    let mut last = begun;
+    while let Ok(found) = tokio::time::timeout(RTT * 20, world.find(dir, "b")).await {
+        assert!(found.is_some());
+        last = Instant::now();
+        sleep(RTT).await;
+    }
+    assert!(last - begun > TERM / 2 && last - begun < TERM);
+    remote.dark.send_replace(false);
+    sleep(RTT * 4).await;
+    assert_eq!(world.find(dir, "b").await, None);
 }

@@ -48,6 +48,7 @@ use parking_lot::Mutex;
 use renewal::UnderWay;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, FileId, Name};
 
@@ -69,6 +70,8 @@ pub struct Beliefs {
     /// Who tells the kernel.
     notify: OnceLock<Arc<dyn Notify>>,
     under_way: Mutex<UnderWay>,
+    /// A renewal has come to its end.
+    renewed: watch::Sender<()>,
 }
 
 impl Beliefs {
@@ -92,6 +95,7 @@ impl Beliefs {
             absences: Absences::default(),
             notify: OnceLock::new(),
             under_way: Mutex::default(),
+            renewed: watch::Sender::new(()),
         })
     }
 
@@ -170,6 +174,9 @@ impl Beliefs {
         {
             believed = self.believed(dir, name);
         }
+        if believed.is_none() && self.relist(dir).await {
+            believed = self.believed(dir, name);
+        }
         let Some(told) = believed else {
             self.suspect(dir, name);
             return self.ask_name(dir, name).await;
@@ -219,11 +226,17 @@ impl Beliefs {
             && self.leases.revive(dir, REVIVAL_MAX).await
         {
             self.refresh(node);
-            if let Some(attr) = self.known_attr(node) {
-                return Ok(attr);
-            }
         }
-        self.ask_attr(node).await
+        if self.known_attr(node).is_none()
+            && let Some((dir, _)) = node.place()
+            && self.relist(&dir).await
+        {
+            self.refresh(node);
+        }
+        match self.known_attr(node) {
+            Some(attr) => Ok(attr),
+            None => self.ask_attr(node).await,
+        }
     }
 
     /// The listing of a directory: the present one while it is believed, else a new one.
@@ -239,6 +252,11 @@ impl Beliefs {
             if self.terms(dir.id).is_old(listing.heard()) && self.is_renewable(dir.id, &listing) {
                 self.fetch_listing(dir, Some(listing.clone()));
             }
+            return Ok(listing);
+        }
+        if self.relist(dir).await
+            && let Some(listing) = self.joinable(dir)
+        {
             return Ok(listing);
         }
         self.ask_listing(dir).await

@@ -107,9 +107,11 @@ impl Listener {
         };
         let term = Duration::from_millis(term_ms.into());
         self.leases.listening(sent, term, Instant::now());
+        self.beliefs.relist_latest(&self.inodes);
         let error = tokio::select! {
             error = self.take(answer.payload) => error,
             error = self.acknowledge(session, term) => error,
+            () = session.closed() => CallError::Link,
         };
         tracing::debug!("the host is no longer listened to: {error}");
         End::Over

@@ -59,4 +59,10 @@ impl Listings {
     pub(super) fn remove(&self, dir: FileId) {
         self.recent.lock().pop(&dir);
     }
+
+    /// Directories there are listings of, the last used first, up to so many.
+    pub(super) fn latest(&self, most: usize) -> Vec<FileId> {
+        let recent = self.recent.lock();
+        recent.iter().take(most).map(|(id, _)| *id).collect()
+    }
 }

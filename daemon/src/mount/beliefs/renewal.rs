@@ -10,9 +10,9 @@
 //! unless the host says that what was believed is no more. Renewals end with the beliefs they renew.
 
 use super::ask::Said;
-use super::{Beliefs, Told};
+use super::{Beliefs, REVIVAL_MAX, Told};
 use crate::mount::heard::Heard;
-use crate::mount::inodes::Node;
+use crate::mount::inodes::{Inodes, Node};
 use crate::mount::listing::Listing;
 use crate::mount::stats::add;
 use crate::rpc::{Answer, CallError};
@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use wormhole_protocol::limits::LIST_DIGEST_ENTRIES_MAX;
 use wormhole_protocol::{Fault, FileId, Leased, Name, Request};
 
@@ -219,8 +219,41 @@ impl Beliefs {
             renewal.await;
             if let Some(beliefs) = weak.upgrade() {
                 beliefs.under_way.lock().subjects.remove(&subject);
+                beliefs.renewed.send_replace(());
             }
         });
+    }
+
+    /// Has the host say whether a listing that was under a lease still holds, and waits for that: one question for
+    /// all its names. Whether there was one.
+    pub(super) async fn relist(self: &Arc<Self>, dir: &Arc<Node>) -> bool {
+        let Some(listing) = self.formerly_leased(dir.id) else {
+            return false;
+        };
+        let mut renewed = self.renewed.subscribe();
+        self.fetch_listing(dir, Some(listing));
+        let subject = Subject::Listing(dir.id);
+        let done = renewed.wait_for(|()| !self.under_way.lock().subjects.contains(&subject));
+        // Who waits for longer asks for what he wants himself.
+        matches!(timeout(REVIVAL_MAX, done).await, Ok(Ok(_)))
+    }
+
+    /// The listing of a directory, if it was told under a lease that is over.
+    fn formerly_leased(&self, dir: FileId) -> Option<Arc<Listing>> {
+        let listing = self.listings.get(dir)?;
+        let heard = listing.heard();
+        let is_former = heard.leased && !self.terms(dir).is_leased(heard);
+        (is_former && listing.digest().is_some()).then_some(listing)
+    }
+
+    /// A new session listens: has it lease anew the directories that were leased before and were used last. Others
+    /// follow when they are used.
+    pub fn relist_latest(self: &Arc<Self>, inodes: &Inodes) {
+        for dir in self.listings.latest(RENEWALS_MAX) {
+            if let (Some(node), Some(listing)) = (inodes.by_id(dir), self.formerly_leased(dir)) {
+                self.fetch_listing(&node, Some(listing));
+            }
+        }
     }
 }
 

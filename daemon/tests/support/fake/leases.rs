@@ -102,6 +102,8 @@ impl FakeHost {
         let (to, mut pushes) = mpsc::unbounded_channel();
         *self.leases.to.lock().unwrap() = (0, Some(to));
         self.leases.heard.send_replace(0);
+        // No answer comes at the moment of its question.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let term_ms = TERM.as_millis() as u32;
         sink.reply(Reply::Listening { term_ms }).await?;
         while let Some(push) = pushes.recv().await {
