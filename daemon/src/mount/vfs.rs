@@ -398,23 +398,14 @@ impl Vfs {
                 }
             }
         };
-        let mut from = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-        loop {
-            let listed = listing.page(from, PAGE_ENTRIES).await?;
-            let is_end = listed.is_empty();
-            let next = from.saturating_add(listed.len());
-            let offsets = (from as u64).saturating_add(DOTS + 1)..;
-            let entries: Vec<_> = offsets.zip(listed).filter(|(_, l)| !l.gone).collect();
-            // A page of nothing but names that were taken away is not the end.
-            if is_end || !entries.is_empty() {
-                return Ok(Page {
-                    dir: dir.node.clone(),
-                    entries,
-                    dots: offset == 0,
-                });
-            }
-            from = next;
-        }
+        let from = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
+        let listed = listing.page(from, PAGE_ENTRIES).await?;
+        let behind = |listed: &Listed| (listed.number as u64).saturating_add(DOTS + 1);
+        Ok(Page {
+            dir: dir.node.clone(),
+            entries: listed.into_iter().map(|l| (behind(&l), l)).collect(),
+            dots: offset == 0,
+        })
     }
 
     /// The number of the directory a directory is in.

@@ -1,7 +1,10 @@
-//! The listings that answer lookups: bounded, those dropped first that were used least lately. One that is no
-//! longer believed is kept as well: the host may say that it still holds.
+//! The listings that answer lookups: as many as fit the mount's room for metadata, those used longest ago
+//! dropped first.
 //!
-//! Lock: `recent`, before those of a listing, never across an await.
+//! One that is no longer believed is kept as well: the host may say that it still holds. What is dropped is
+//! asked for anew.
+//!
+//! Lock: `kept`, before those of a listing, never across an await.
 
 use crate::mount::inodes::Node;
 use crate::mount::listing::Listing;
@@ -12,52 +15,75 @@ use std::sync::Arc;
 use wormhole_protocol::FileId;
 
 /// Directories whose listings are kept.
-const LISTINGS_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-/// Entries kept in all.
-const ENTRIES_MAX: usize = 400_000;
+const LISTINGS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
+/// Bytes of memory listings take in all: those of a million entries in a hundred thousand directories, and
+/// as much again.
+const BYTES_MAX: usize = 224 * 1024 * 1024;
+/// What one takes here, beside its own: a place in the list and one in its index.
+const PLACE_BYTES: usize = 128;
+
+/// A listing, and what it was last seen to take.
+struct Kept {
+    listing: Arc<Listing>,
+    bytes: usize,
+}
 
 /// Listings by directory, least recently used last.
 pub(super) struct Listings {
-    recent: Mutex<LruCache<FileId, Arc<Listing>>>,
+    kept: Mutex<Table>,
+}
+
+struct Table {
+    recent: LruCache<FileId, Kept>,
+    bytes: usize,
+    bytes_max: usize,
+    /// Those that grow.
+    arriving: Vec<FileId>,
 }
 
 impl Default for Listings {
     fn default() -> Self {
-        Self {
-            recent: Mutex::new(LruCache::new(LISTINGS_MAX)),
-        }
+        Self::with_room(BYTES_MAX)
     }
 }
 
 impl Listings {
-    /// The listing kept for a directory, believed or not.
-    pub(super) fn get(&self, dir: FileId) -> Option<Arc<Listing>> {
-        self.recent.lock().get(&dir).cloned()
+    fn with_room(bytes_max: usize) -> Self {
+        Self {
+            kept: Mutex::new(Table {
+                recent: LruCache::sparse(LISTINGS_MAX),
+                bytes: 0,
+                bytes_max,
+                arriving: Vec::new(),
+            }),
+        }
     }
 
-    /// Keeps a listing, and drops those that are too many.
+    /// The listing kept for a directory, believed or not.
+    pub(super) fn get(&self, dir: FileId) -> Option<Arc<Listing>> {
+        let mut table = self.kept.lock();
+        // What changes in a directory in use adds to its listing.
+        table.weigh(dir);
+        Some(table.recent.get(&dir)?.listing.clone())
+    }
+
+    /// Keeps a listing; those used longest ago make room.
     pub(super) fn put(&self, dir: &Node, listing: Arc<Listing>) {
-        let mut recent = self.recent.lock();
-        recent.put(dir.id, listing);
-        let mut entries: usize = recent.iter().map(|(_, kept)| kept.arrived()).sum();
-        while entries > ENTRIES_MAX && recent.len() > 1 {
-            if let Some((_, oldest)) = recent.pop_lru() {
-                entries -= oldest.arrived().min(entries);
-            }
-        }
+        self.kept.lock().put(dir.id, listing);
     }
 
     /// Keeps a listing in place of one told earlier.
     pub(super) fn renew(&self, dir: &Node, listing: Arc<Listing>) {
-        let known = self.get(dir.id);
-        if known.is_none_or(|kept| kept.heard().told <= listing.heard().told) {
-            self.put(dir, listing);
+        let mut table = self.kept.lock();
+        let known = table.recent.peek(&dir.id);
+        if known.is_none_or(|known| known.listing.heard().told <= listing.heard().told) {
+            table.put(dir.id, listing);
         }
     }
 
     /// Drops the listing of a directory.
     pub(super) fn remove(&self, dir: FileId) {
-        self.recent.lock().pop(&dir);
+        self.kept.lock().drop_listing(dir);
     }
 
     /// Directories there are listings of, the last used first, up to so many.
@@ -66,3 +92,45 @@ impl Listings {
         recent.iter().take(most).map(|(id, _)| *id).collect()
     }
 }
+
+impl Table {
+    fn put(&mut self, dir: FileId, listing: Arc<Listing>) {
+        self.drop_listing(dir);
+        let pushed_out = self.recent.push(dir, Kept { listing, bytes: 0 });
+        if let Some((_, out)) = pushed_out {
+            self.bytes -= out.bytes;
+        }
+        for dir in std::mem::take(&mut self.arriving) {
+            self.weigh(dir);
+        }
+        self.weigh(dir);
+        // The newest stays in any case: somebody is about to read it.
+        while self.bytes > self.bytes_max && self.recent.len() > 1 {
+            if let Some((_, out)) = self.recent.pop_lru() {
+                self.bytes -= out.bytes;
+            }
+        }
+    }
+
+    /// Sees what a listing takes now.
+    fn weigh(&mut self, dir: FileId) {
+        let Some(kept) = self.recent.peek_mut(&dir) else {
+            return;
+        };
+        self.bytes -= kept.bytes;
+        kept.bytes = kept.listing.bytes() + PLACE_BYTES;
+        self.bytes += kept.bytes;
+        if kept.listing.is_arriving() && !self.arriving.contains(&dir) {
+            self.arriving.push(dir);
+        }
+    }
+
+    fn drop_listing(&mut self, dir: FileId) {
+        if let Some(out) = self.recent.pop(&dir) {
+            self.bytes -= out.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
