@@ -88,8 +88,9 @@ impl Listings {
 
     /// Directories there are listings of, the last used first, up to so many.
     pub(super) fn latest(&self, most: usize) -> Vec<FileId> {
-        let recent = self.recent.lock();
-        recent.iter().take(most).map(|(id, _)| *id).collect()
+        let table = self.kept.lock();
+        let latest = table.recent.iter().take(most);
+        latest.map(|(id, _)| *id).collect()
     }
 }
 
