@@ -11,6 +11,7 @@
 //! nothing but `fuse` knows fuser. The host role is never imported.
 
 pub mod beliefs;
+pub mod bulk;
 pub mod changes;
 pub mod error;
 pub mod fetch;
@@ -40,8 +41,8 @@ use mountpoint::Unmount;
 use opens::Opens;
 use serde::Serialize;
 use stats::{
-    BufferSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, LeaseCounts, ReadSnapshot,
-    RemoteSnapshot,
+    BufferSnapshot, BulkSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, LeaseCounts,
+    ReadSnapshot, RemoteSnapshot,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -131,6 +132,8 @@ pub struct MountSnapshot {
     pub access: String,
     /// Bytes read.
     pub read: ReadSnapshot,
+    /// Small files fetched in bulk.
+    pub bulk: BulkSnapshot,
     /// Bytes written.
     pub write: BufferSnapshot,
     /// Changes asked of the host.
@@ -265,6 +268,7 @@ impl Mounted {
             remote: fetcher.remote_stats.snapshot(),
             access: self.vfs.access().to_string(),
             read: fetcher.read_stats.snapshot(),
+            bulk: self.vfs.bulk().stats.snapshot(),
             write: self.vfs.write_buffer().stats(),
             changes: self.vfs.changes().stats().snapshot(),
             host_opens: self.vfs.opens().len(),

@@ -115,6 +115,9 @@ impl Text {
                 units::show_bytes(mount.disk_read_bytes),
             ),
         );
+        if mount.bulk_files > 0 {
+            self.line(2, &format!("bulk    {}", in_bulk(mount)));
+        }
         self.line(2, &format!("write   {}", written(mount)));
         self.line(2, &format!("leases  {}", leases(&mount.leases)));
         self.line(2, &format!("L1      {}", cache(&mount.l1)));
@@ -226,6 +229,17 @@ fn cache(cache: &CacheReport) -> String {
         }
     }
     text
+}
+
+/// Small files that came before they were read, and how much of that was in vain.
+fn in_bulk(mount: &MountReport) -> String {
+    let unused = mount.bulk_bytes.saturating_sub(mount.bulk_used_bytes);
+    format!(
+        "{} small files of {} before they were read; {} not read so far",
+        mount.bulk_files,
+        units::show_bytes(mount.bulk_bytes),
+        units::show_bytes(unused),
+    )
 }
 
 /// `read 12, list 3`: what is not zero.

@@ -76,6 +76,9 @@ metrics! {
     MOUNT_FETCHED_BYTES = Counter "wormhole_mount_fetched_bytes_total" [] "Bytes of files sent by the host.";
     MOUNT_DISK_READ_BYTES = Counter "wormhole_mount_disk_read_bytes_total" [] "Bytes of files taken from the disk cache.";
     MOUNT_READAHEAD_BYTES = Counter "wormhole_mount_readahead_bytes_total" [] "Bytes of files asked of the host ahead of need.";
+    MOUNT_BULK_FILES = Counter "wormhole_mount_bulk_files_total" [] "Small files sent by the host before a program asked for them.";
+    MOUNT_BULK_BYTES = Counter "wormhole_mount_bulk_bytes_total" [] "Their bytes.";
+    MOUNT_BULK_USED_BYTES = Counter "wormhole_mount_bulk_used_bytes_total" [] "Bytes of those that programs read since; the rest came in vain, so far.";
     MOUNT_PENDING_BYTES = Gauge "wormhole_mount_pending_bytes" [] "Bytes of files under way.";
     MOUNT_WRITTEN_BYTES = Counter "wormhole_mount_written_bytes_total" [] "Bytes of files that programs wrote.";
     MOUNT_DIRTY_BYTES = Gauge "wormhole_mount_dirty_bytes" [] "Bytes that were written and the host has not answered for yet.";

@@ -10,8 +10,10 @@
 //! Not here: how far to read ahead (`readahead`), what a handle is (`handles`).
 
 mod flight;
+mod whole;
 
 pub use flight::Cancel;
+pub(super) use whole::Whole;
 
 use super::error::FsError;
 use super::heard::Heard;
@@ -118,6 +120,11 @@ impl Fetcher {
     /// The disk cache, for its figures.
     pub fn disk(&self) -> Option<&Arc<Disk>> {
         self.disk.as_ref()
+    }
+
+    /// Counts bytes as under way for as long as the guard lives.
+    pub(super) fn pending(&self, bytes: u64) -> Pending<'_> {
+        Pending::new(&self.read_stats, bytes)
     }
 
     /// Largest window a handle may read ahead now: twice the bandwidth-delay product of the path, at
@@ -392,7 +399,7 @@ impl<R: tokio::io::AsyncRead + Unpin> ReadToEnd for R {
 }
 
 /// Counts bytes as under way for as long as it lives.
-struct Pending<'a>(&'a ReadStats, u64);
+pub(super) struct Pending<'a>(&'a ReadStats, u64);
 
 impl<'a> Pending<'a> {
     fn new(stats: &'a ReadStats, bytes: u64) -> Self {

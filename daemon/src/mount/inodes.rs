@@ -34,6 +34,8 @@ pub struct Ino(pub u64);
 impl Ino {
     /// The share root.
     pub const ROOT: Self = Self(1);
+    /// Of what the kernel does not know.
+    const NONE: Self = Self(0);
 }
 
 /// Deepest path; more is a host that makes directories parents of each other.
@@ -96,6 +98,17 @@ impl Node {
             open_files: AtomicUsize::new(0),
             kept: Mutex::default(),
         }
+    }
+
+    /// A node the kernel was not told of, to be asked about only.
+    pub(super) fn detached(dir: &Arc<Self>, name: &Name, attr: &Attr) -> Arc<Self> {
+        let place = Some((dir.clone(), name.clone()));
+        Arc::new(Self::new(
+            Ino::NONE,
+            place,
+            *attr,
+            Heard::since(Instant::now()),
+        ))
     }
 
     /// Its dirty data, if any was ever written.

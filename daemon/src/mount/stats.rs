@@ -85,6 +85,8 @@ counters! {
         read,
         /// Read ahead of need.
         read_ahead,
+        /// Small files of a directory, ahead of need.
+        read_many,
         /// StatFs.
         statfs,
         /// GetXattr and ListXattr.
@@ -139,6 +141,22 @@ counters! {
         cancelled,
         /// Reads answered past the caches because the file kept changing.
         direct,
+    }
+}
+
+counters! {
+    /// Small files fetched in bulk.
+    BulkStats / BulkSnapshot {
+        /// Files that came.
+        fetched_files,
+        /// Their bytes.
+        fetched_bytes,
+        /// Files that were read after they had been asked for.
+        used_files,
+        /// Their bytes. What came and is not among them was fetched in vain, so far.
+        used_bytes,
+        /// Files that the host did not send: changed, gone, or not to be read.
+        refused_files,
     }
 }
 

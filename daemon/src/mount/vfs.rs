@@ -16,6 +16,7 @@ pub use content::CreateHow;
 pub use locks::Wanted;
 
 use super::beliefs::{Beliefs, gone_is_stale};
+use super::bulk::Bulk;
 use super::changes::Changes;
 use super::error::FsError;
 use super::fetch::Fetcher;
@@ -121,6 +122,7 @@ pub struct Vfs {
     leases: Arc<Leases>,
     beliefs: Arc<Beliefs>,
     fetcher: Arc<Fetcher>,
+    bulk: Arc<Bulk>,
     access: Access,
     changes: Arc<Changes>,
     opens: Arc<Opens>,
@@ -146,15 +148,13 @@ impl Vfs {
         let changes = Changes::new(remote.clone(), Arc::default());
         let fetcher = Fetcher::new(share, remote.clone(), config.l1_bytes, disk, config.timeout);
         let leases: Arc<Leases> = Arc::default();
+        let stats = fetcher.remote_stats.clone();
+        let beliefs = Beliefs::new(config.attr_ttl, remote.clone(), stats, leases.clone());
         Self {
             inodes: Arc::new(Inodes::new(root, Instant::now())),
             handles: Handles::default(),
-            beliefs: Beliefs::new(
-                config.attr_ttl,
-                remote.clone(),
-                fetcher.remote_stats.clone(),
-                leases.clone(),
-            ),
+            bulk: Bulk::new(fetcher.clone(), beliefs.clone(), remote.clone()),
+            beliefs,
             leases,
             fetcher,
             access: config.access,
@@ -172,6 +172,11 @@ impl Vfs {
     /// Reads and caches.
     pub fn fetcher(&self) -> &Arc<Fetcher> {
         &self.fetcher
+    }
+
+    /// Fetches small files ahead of need.
+    pub fn bulk(&self) -> &Arc<Bulk> {
+        &self.bulk
     }
 
     /// What is held open at the host.

@@ -162,6 +162,12 @@ pub struct MountReport {
     pub disk_read_bytes: u64,
     /// Bytes of files asked of the host ahead of need.
     pub readahead_bytes: u64,
+    /// Small files fetched before anybody asked for them.
+    pub bulk_files: u64,
+    /// Their bytes.
+    pub bulk_bytes: u64,
+    /// Bytes of those that were read since.
+    pub bulk_used_bytes: u64,
     /// Bytes of files under way.
     pub pending_bytes: u64,
     /// What may be done: `read-only` or `read-write`.

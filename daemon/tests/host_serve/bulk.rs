@@ -163,7 +163,7 @@ async fn what_cannot_be_brought_is_said_and_the_rest_comes() {
         _ => None,
     };
     if !is_root {
-        fs::set_permissions(world.at("denied"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(world.at("denied"), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let brought = read_many(&mount, node(""), files.clone()).await.unwrap();
     for (wanted, fault) in files.iter().zip(faults(&brought)) {

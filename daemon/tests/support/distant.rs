@@ -4,7 +4,7 @@ use super::fake::FakeHost;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use wormhole::rpc::loopback::Loopback;
 use wormhole::rpc::{Answer, Body, CallError, PathEstimate, Remote};
@@ -13,6 +13,8 @@ use wormhole_protocol::Request;
 pub struct Distant {
     host: Loopback,
     rtt: Duration,
+    /// What it is said to carry.
+    pub bytes_per_sec: AtomicU64,
     /// Calls that wait for an answer, and the most there ever were.
     calls: AtomicUsize,
     pub calls_max: AtomicUsize,
@@ -23,6 +25,7 @@ impl Distant {
         Self {
             host: Loopback::new(host.clone()),
             rtt,
+            bytes_per_sec: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             calls_max: AtomicUsize::new(0),
         }
@@ -44,7 +47,7 @@ impl Remote for Distant {
     fn path(&self) -> PathEstimate {
         PathEstimate {
             rtt: self.rtt,
-            bytes_per_sec: 0,
+            bytes_per_sec: self.bytes_per_sec.load(SeqCst),
         }
     }
 

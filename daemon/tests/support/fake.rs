@@ -1,5 +1,6 @@
 //! A host whose tree lives in memory: serves requests, counts them, and misbehaves on demand.
 
+mod bulk;
 mod changes;
 mod leases;
 
@@ -63,6 +64,8 @@ pub struct Misbehaviour {
     pub break_reads: Option<(u64, Fault)>,
     /// Announces and sends this many bytes too few.
     pub short_by: u64,
+    /// Files that come in bulk pass only with a permit of the gate.
+    pub hold_bulk: bool,
     /// Every read finds a new version.
     pub restless: bool,
     /// The n-th write from now on (1: the next) fails with this fault, and is not done.
@@ -223,6 +226,7 @@ impl FakeHost {
                 Ok(file) => return self.send_read(file, *range, sink).await,
                 Err(fault) => Err(fault),
             },
+            Request::ReadMany { dir, files } => return self.send_many(dir, files, sink).await,
             Request::Change {
                 seq,
                 settled,

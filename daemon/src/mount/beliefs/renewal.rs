@@ -192,6 +192,24 @@ impl Beliefs {
         });
     }
 
+    /// The listing kept of a directory, believed or not, also if it is just coming.
+    pub async fn listing_at_hand(&self, dir: &Node) -> Option<Arc<Listing>> {
+        let mut renewed = self.renewed.subscribe();
+        loop {
+            let listing = self.listings.get(dir.id);
+            if listing.is_some() || !self.is_coming(dir) {
+                return listing;
+            }
+            renewed.changed().await.ok()?;
+        }
+    }
+
+    /// Whether a listing of a directory is being fetched.
+    fn is_coming(&self, dir: &Node) -> bool {
+        let under_way = self.under_way.lock();
+        under_way.subjects.contains(&Subject::Listing(dir.id))
+    }
+
     /// A directory is not where it was, so nothing in it is.
     fn forget_dir(&self, dir: &Arc<Node>) {
         self.listings.remove(dir.id);

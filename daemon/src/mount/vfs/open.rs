@@ -68,6 +68,9 @@ impl Vfs {
         let file = self.handles.file(handle)?;
         // What was written here is read from the host, where the rest of the file is.
         self.settle(&file.node).await;
+        if offset == 0 {
+            self.bulk.observe(&file.node);
+        }
         let end = offset.saturating_add(len);
         let ahead = file.observe(offset, end, self.fetcher.window_max_bytes());
         self.fetcher

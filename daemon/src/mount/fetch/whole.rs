@@ -1,0 +1,111 @@
+//! Small files fetched whole by somebody else than their reader (`bulk`).
+//!
+//! They are claimed in the table of flights like all that is fetched, so a reader that comes meanwhile waits
+//! for them, and nothing is fetched twice.
+
+use super::Fetcher;
+use crate::mount::stats::add;
+use bytes::Bytes;
+use wormhole_cache::{Chunk, ChunkKey, Claimed, ContentKey};
+use wormhole_protocol::limits::CHUNK_BYTES;
+use wormhole_protocol::{BlockMask, ChunkIndex, ContentVersion, FileId};
+
+/// The only chunk there is.
+const FIRST: ChunkIndex = ChunkIndex(0);
+
+/// A file that is to be brought. Dropping it gives that up: who waits for it asks for himself.
+pub(in crate::mount) struct Whole {
+    content: ContentKey,
+    size: u32,
+    claimed: Claimed,
+}
+
+impl Whole {
+    /// Which file.
+    pub(in crate::mount) fn file(&self) -> FileId {
+        self.content.file
+    }
+
+    /// Its length.
+    pub(in crate::mount) fn bytes(&self) -> u64 {
+        self.size.into()
+    }
+
+    /// Whether somebody waits for it.
+    pub(in crate::mount) fn has_waiters(&self) -> bool {
+        self.claimed.has_waiters()
+    }
+}
+
+impl Fetcher {
+    /// Claims a file of one chunk; none if some of it is here, or under way.
+    pub(in crate::mount) fn claim_whole(
+        &self,
+        file: FileId,
+        version: ContentVersion,
+        size: u32,
+    ) -> Option<Whole> {
+        if size == 0 || size as usize > CHUNK_BYTES {
+            return None;
+        }
+        let share = self.share;
+        let content = ContentKey {
+            share,
+            file,
+            version,
+        };
+        let key = ChunkKey::new(content.digest(), FIRST);
+        let all = BlockMask::covering(0, size as usize);
+        if self.memory.get(&key).is_some() {
+            return None;
+        }
+        let (_, claimed) = self.claim(key, FIRST, all)?;
+        (claimed.mask() == all).then_some(Whole {
+            content,
+            size,
+            claimed,
+        })
+    }
+
+    /// Takes what the host said a file holds.
+    pub(in crate::mount) fn bring(&self, mut whole: Whole, bytes: Bytes) {
+        add(&self.read_stats.fetched_bytes, bytes.len() as u64);
+        let chunk = Chunk::piece(0, bytes);
+        self.memory.insert(whole.claimed.key(), chunk.clone());
+        whole.claimed.publish(&chunk);
+        if let Some(disk) = &self.disk {
+            disk.store(&whole.content, whole.size.into(), FIRST, chunk);
+        }
+    }
+
+    /// Brings those that the disk cache has; the others come back.
+    pub(in crate::mount) async fn bring_from_disk(&self, wholes: Vec<Whole>) -> Vec<Whole> {
+        let Some(disk) = self.disk.clone() else {
+            return wholes;
+        };
+        let read = move || {
+            let read = |whole: Whole| {
+                let want = whole.claimed.mask();
+                let chunk = disk.read(&whole.content, whole.size.into(), FIRST, want);
+                (whole, chunk)
+            };
+            wholes.into_iter().map(read).collect::<Vec<_>>()
+        };
+        let mut missing = Vec::new();
+        for (mut whole, chunk) in tokio::task::spawn_blocking(read).await.unwrap_or_default() {
+            if chunk.mask().contains(whole.claimed.mask()) {
+                add(&self.read_stats.disk_bytes, chunk.bytes() as u64);
+                self.memory.insert(whole.claimed.key(), chunk.clone());
+                whole.claimed.publish(&chunk);
+            } else {
+                missing.push(whole);
+            }
+        }
+        missing
+    }
+
+    /// Whether there is memory to fetch ahead into.
+    pub(in crate::mount) fn keeps_ahead(&self) -> bool {
+        self.l1_bytes >= 16 * CHUNK_BYTES as u64
+    }
+}
