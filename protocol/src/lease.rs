@@ -43,7 +43,8 @@ pub enum Leased {
 /// One word of a host to a session that listens; a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Push {
-    /// Its number: one more than the last one's, the first of a session 1.
+    /// Its number: higher than the last one's. What a later push makes superfluous is not sent, so there are
+    /// gaps.
     pub number: u64,
     /// What happened.
     pub news: News,

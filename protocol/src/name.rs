@@ -83,6 +83,16 @@ impl RelPath {
         Ok(Self(bytes))
     }
 
+    /// The directory this is in, and its name there; none for the root.
+    pub fn split(&self) -> Option<(Self, Name)> {
+        let (dir, name) = match self.0.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&self.0[..slash], &self.0[slash + 1..]),
+            None => (&self.0[..0], self.0.as_slice()),
+        };
+        let dir = Self(dir.to_vec());
+        (!self.is_root()).then(|| (dir, Name(name.to_vec())))
+    }
+
     /// Whether this is the share root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

@@ -318,6 +318,8 @@ fn share_report(share: crate::host::ShareSnapshot) -> ShareReport {
         access: session.access.to_string(),
         requests: session.requests,
         sent_bytes: session.bytes,
+        leases: session.leases as u64,
+        pushes_waiting: session.pushes_waiting as u64,
     };
     ShareReport {
         id: share.id,
@@ -335,6 +337,12 @@ fn share_report(share: crate::host::ShareSnapshot) -> ShareReport {
         in_flight: counters.in_flight,
         sent_bytes: counters.payload_bytes,
         stalls: counters.stalls,
+        watches: share.leases.watches,
+        leases_granted: share.leases.granted,
+        leases_refused: share.leases.refused,
+        leases_evicted: share.leases.evicted,
+        pushes: share.leases.pushes,
+        events_lost: share.leases.overflows,
     }
 }
 

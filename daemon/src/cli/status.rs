@@ -186,16 +186,31 @@ impl Text {
                 kinds(&share.requests)
             ),
         );
+        if share.leases_granted + share.leases_refused > 0 {
+            self.line(
+                4,
+                &format!(
+                    "{} folders watched, {} pushes; not leased {}, ended for others {}, events lost {}",
+                    share.watches,
+                    share.pushes,
+                    share.leases_refused,
+                    share.leases_evicted,
+                    share.events_lost
+                ),
+            );
+        }
         for session in &share.sessions {
             self.line(
                 4,
                 &format!(
-                    "mount {} for {}{}: {} requests, {} sent",
+                    "mount {} for {}{}: {} requests, {} sent, {} leases, {} pushes waiting",
                     session.mount,
                     age(now, session.since_unix_secs),
                     access(&session.access),
                     session.requests,
-                    units::show_bytes(session.sent_bytes)
+                    units::show_bytes(session.sent_bytes),
+                    session.leases,
+                    session.pushes_waiting
                 ),
             );
         }
@@ -376,7 +391,12 @@ mod tests {
                     access: "read-only".into(),
                     requests: 9,
                     sent_bytes: 1 << 20,
+                    leases: 3,
+                    pushes_waiting: 1,
                 }],
+                watches: 5,
+                leases_granted: 7,
+                pushes: 2,
                 requests: [("read".to_owned(), 4), ("list".to_owned(), 0)].into(),
                 ..Default::default()
             }],
@@ -393,7 +413,8 @@ mod tests {
             "host on [::]:7117 (process 7",
             "\"films\" ab /srv/films, read-write",
             "; read 4\n",
-            "mount 0102 for 5s, read-only: 9 requests, 1 MiB sent",
+            "mount 0102 for 5s, read-only: 9 requests, 1 MiB sent, 3 leases, 1 pushes waiting",
+            "5 folders watched, 2 pushes; not leased 0, ended for others 0, events lost 0\n",
             "peer    192.0.2.9:4000 RTT 1.0 ms",
             "refused expired 2",
         ] {

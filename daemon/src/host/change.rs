@@ -7,7 +7,7 @@
 //! after the mount has sent the same again over another connection and gone on.
 //!
 //! Parts: [`content`] (files and their bytes), [`copy`], [`names`] (entries of directories), [`attrs`];
-//! [`place`] finds an entry to be changed, [`owner`] says whose a new node is.
+//! [`place`] finds an entry to be changed, [`owner`] says whose a new node is, [`act`] who else has to hear of it.
 //!
 //! Invariants
 //! - Whatever changes names an open descriptor, or a directory's and one component, and follows nothing.
@@ -15,6 +15,7 @@
 //! - A mount that acts for its users does so only where the owner of the share said so
 //!   ([`super::ShareRules::map_users`]).
 
+mod act;
 mod answers;
 mod attrs;
 mod content;
@@ -27,8 +28,10 @@ pub(super) use answers::Answers;
 
 use super::budget::{Grant, Purpose};
 use super::counters::add;
+use super::leases::Wait;
 use super::session::{Class, Core, Slot};
 use crate::rpc::{Sink, SinkClosed, Source, priority};
+use act::Act;
 use answers::Arrival;
 use std::sync::Arc;
 use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
@@ -162,34 +165,41 @@ async fn run(core: &Arc<Core>, slot: Slot, asked: Asked, body: Body) -> Result<R
             from_offset,
             to,
             extent,
-        } => copy::run(core, &slot, caller, from, from_offset, to, extent).await,
+        } => copy::run(core, slot, caller, from, from_offset, to, extent).await,
         change => {
-            core.on_disk(&slot, move |core| apply(core, caller, &change, &body.bytes))
-                .await?
+            let done = core.on_disk(&slot, move |core| apply(core, caller, &change, &body.bytes));
+            let (done, waits) = done.await?;
+            // What waits for other mounts takes up no room.
+            drop(slot);
+            core.service.leases().wait(waits).await;
+            done
         }
     }
 }
 
+/// What came of a change, and who has to hear of it before it is answered.
+type Applied = (Result<Reply, Fault>, Vec<Wait>);
+
 /// Does what is done in one go; if the disk is full, once more without what is only kept for late readers.
 /// Blocks.
-fn apply(core: &Core, caller: Caller, change: &Change, bytes: &[u8]) -> Result<Reply, Fault> {
-    match try_to_apply(core, caller, change, bytes) {
-        Err(Fault::NoSpace | Fault::Quota)
+fn apply(core: &Core, caller: Caller, change: &Change, bytes: &[u8]) -> Applied {
+    let apply = || {
+        let act = Act::begin(core, caller, change);
+        let done = try_to_apply(core, &act, change, bytes);
+        (done, act.into_waits())
+    };
+    match apply() {
+        (Err(Fault::NoSpace | Fault::Quota), _)
             // A part of what was to be appended may be there already.
             if core.service.departed().clear() && !matches!(change, Change::Append { .. }) =>
         {
-            try_to_apply(core, caller, change, bytes)
+            apply()
         }
         done => done,
     }
 }
 
-fn try_to_apply(
-    core: &Core,
-    caller: Caller,
-    change: &Change,
-    bytes: &[u8],
-) -> Result<Reply, Fault> {
+fn try_to_apply(core: &Core, act: &Act<'_>, change: &Change, bytes: &[u8]) -> Result<Reply, Fault> {
     match change {
         Change::Open { .. }
         | Change::Create { .. }
@@ -198,9 +208,9 @@ fn try_to_apply(
         | Change::Append { .. }
         | Change::Allocate { .. }
         | Change::Sync { .. }
-        | Change::SyncDir { .. } => content::apply(core, caller, change, bytes),
+        | Change::SyncDir { .. } => content::apply(core, act, change, bytes),
         Change::SetAttr { .. } | Change::SetXattr { .. } | Change::RemoveXattr { .. } => {
-            attrs::apply(core, caller, change, bytes)
+            attrs::apply(core, act, change, bytes)
         }
         Change::MakeDir { .. }
         | Change::MakeNode { .. }
@@ -208,7 +218,7 @@ fn try_to_apply(
         | Change::Link { .. }
         | Change::Unlink { .. }
         | Change::RemoveDir { .. }
-        | Change::Rename { .. } => names::apply(core, caller, change),
+        | Change::Rename { .. } => names::apply(core, act, change),
         // In steps, and not here.
         Change::Copy { .. } => Err(Fault::Invalid),
     }

@@ -18,13 +18,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wormhole_protocol::{Access, Fault, FileId, OpenId};
+use wormhole_protocol::{Access, Fault, FileId, OpenId, RelPath};
 
 /// A regular file a mount holds open.
 #[derive(Debug)]
 pub(super) struct Open {
     /// Which file.
     pub(super) id: FileId,
+    /// Where it was opened.
+    pub(super) path: Option<RelPath>,
     /// Its descriptor.
     pub(super) fd: Arc<OwnedFd>,
     /// For what it was opened.
@@ -44,6 +46,7 @@ impl Open {
     pub(super) fn new(id: FileId, fd: OwnedFd, access: Access, readable: bool, room: Room) -> Self {
         Self {
             id,
+            path: None,
             fd: Arc::new(fd),
             access,
             readable,
@@ -51,6 +54,11 @@ impl Open {
             broken: AtomicBool::new(false),
             _room: room,
         }
+    }
+
+    /// It was opened at `path`.
+    pub(super) fn at(self, path: Option<RelPath>) -> Self {
+        Self { path, ..self }
     }
 }
 

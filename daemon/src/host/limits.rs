@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 use wormhole_protocol::limits::{
-    CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, SESSION_REQUESTS_MAX,
-    WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+    CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, PUSH_NAMES_MAX,
+    SESSION_REQUESTS_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 
 /// Sessions at once, over all shares.
@@ -110,6 +110,22 @@ pub(super) const LOCK_POLL_MIN: Duration = Duration::from_millis(10);
 /// Longest such interval; each is twice the last.
 pub(super) const LOCK_POLL_MAX: Duration = Duration::from_millis(250);
 
+/// How long a lease holds after its mount was heard of.
+pub(super) const LEASE_TERM: Duration = Duration::from_secs(10);
+/// Directories that are watched, if the user may watch so many: a half of what he may is left to his other
+/// programs.
+pub(super) const WATCHES_MAX: usize = 128 * 1024;
+/// A directory is watched at least so long before another takes its place.
+pub(super) const WATCH_KEPT_MIN: Duration = Duration::from_secs(60);
+/// How often is looked for watches that nobody needs any more.
+pub(super) const LEASE_SWEEP: Duration = Duration::from_secs(5);
+/// How long events are let gather before they are read, unless a change reads them.
+pub(super) const EVENTS_GATHER: Duration = Duration::from_millis(1);
+/// Pushes that wait for one mount: directories of which there is news.
+pub(super) const PUSHES_WAITING_MAX: usize = 4096;
+/// Names in all these pushes.
+pub(super) const PUSH_NAMES_WAITING_MAX: usize = 16 * 1024;
+
 /// Attempts to resolve a path while renames or mounts race with it (`EAGAIN` of openat2(2)).
 pub(super) const RESOLVE_TRIES: usize = 16;
 /// Paths beneath a share that are hidden from mounts.
@@ -151,6 +167,7 @@ const _: () = assert!(WRITE_BYTES_MAX <= SESSION_WRITE_EXTRA_BYTES);
 const _: () = assert!(SESSION_WRITE_EXTRA_BYTES <= HOST_WRITE_SHARED_BYTES);
 const _: () = assert!(COPY_BUFFER_BYTES <= RESERVE_WRITE_BYTES);
 const _: () = assert!(SESSIONS_MAX < HELD_MOUNTS_MAX);
+const _: () = assert!(PUSH_NAMES_MAX <= PUSH_NAMES_WAITING_MAX);
 // Whoever holds nothing can always read a whole segment, and so make progress.
 const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);
 const _: () = assert!(RESERVE_AHEAD_BYTES >= SEGMENT_BYTES);

@@ -20,6 +20,7 @@ use super::counters::add;
 use super::fault;
 use super::limits::{FIRST_FRAME_ENTRIES, GETDENTS_BYTES, LIST_DIGEST_BYTES};
 use super::meta;
+use super::node::under_lease;
 use super::session::{Class, Core, Slot};
 use crate::rpc::{Sink, SinkClosed};
 use bytes::Bytes;
@@ -34,12 +35,14 @@ use std::sync::Arc;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX};
 use wormhole_protocol::{
-    Attr, Entry, Fault, FileId, FileKind, ListFrame, ListingDigest, ListingDigester, Name, NodeRef,
-    Reply,
+    Attr, Entry, Fault, FileId, FileKind, Leased, ListFrame, ListingDigest, ListingDigester, Name,
+    NodeRef, Reply,
 };
 
 /// A directory being listed.
 struct Listing {
+    /// The directory is leased.
+    leased: bool,
     dir: NodeRef,
     id: FileId,
     fd: OwnedFd,
@@ -80,10 +83,19 @@ pub(super) async fn serve(
     };
     match begun {
         Ok(Begun::Listing((attr, listing))) => {
-            core.reply(sink, Reply::Listing(attr)).await?;
+            let reply = if listing.leased {
+                under_lease(Leased::Listing(attr))
+            } else {
+                Reply::Listing(attr)
+            };
+            core.reply(sink, reply).await?;
             send_frames(core, slot, listing, sink).await
         }
-        Ok(Begun::Unchanged(attr)) => core.reply(sink, Reply::Unchanged(attr)).await,
+        Ok(Begun::Unchanged(attr, true)) => {
+            let reply = under_lease(Leased::Unchanged(attr));
+            core.reply(sink, reply).await
+        }
+        Ok(Begun::Unchanged(attr, false)) => core.reply(sink, Reply::Unchanged(attr)).await,
         Err(fault) => core.reply(sink, Reply::Fault(fault)).await,
     }
 }
@@ -91,8 +103,8 @@ pub(super) async fn serve(
 /// What there is to say of a directory.
 enum Begun {
     Listing((Attr, Box<Listing>)),
-    /// The listing is the one the mount has.
-    Unchanged(Attr),
+    /// The listing is the one the mount has; whether the directory is leased.
+    Unchanged(Attr, bool),
 }
 
 async fn begin(
@@ -113,8 +125,9 @@ async fn begin_changed(
     known: ListingDigest,
 ) -> Result<Begun, Fault> {
     let (attr, listing) = begin(core, slot, dir).await?;
+    let leased = listing.leased;
     if digest(core, slot, listing).await? == Some(known) {
-        return Ok(Begun::Unchanged(attr));
+        return Ok(Begun::Unchanged(attr, leased));
     }
     // With attributes from before its own first entry is read.
     begin(core, slot, dir).await.map(Begun::Listing)
@@ -195,14 +208,20 @@ impl AsRef<[u8]> for Counted {
 fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), Fault> {
     let root = core.service.share().root();
     let node = root.node(&dir.path)?;
-    let now = meta::now();
+    let mut now = meta::now();
     // Stats before the first entry is read: what changes meanwhile shows as a later version.
-    let stx = meta::stat_expected(&node, dir.expect)?;
+    let mut stx = meta::stat_expected(&node, dir.expect)?;
     if meta::kind(&stx) != Some(FileKind::Directory) {
         return Err(Fault::NotDirectory);
     }
+    let leased = core.lease(&node, meta::file_id(&stx), &dir.path);
+    if leased {
+        now = meta::now();
+        stx = meta::stat(&node).map_err(fault::of)?;
+    }
     let attr = core.resources().versions.attr(&stx, now)?;
     let listing = Listing {
+        leased,
         dir: dir.clone(),
         id: attr.id,
         fd: root.reopen_dir(&node).map_err(fault::of)?,

@@ -2,7 +2,7 @@
 
 use super::budget::Purpose;
 use super::fault;
-use super::find::find;
+use super::find::{Found, find};
 use super::meta;
 use super::resolve::Root;
 use super::seek;
@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 use wormhole_protocol::limits::{LINK_TARGET_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX};
 use wormhole_protocol::{
-    Attr, Fault, FileKind, LinkTarget, Name, NodeRef, Reply, Request, StatFs, XattrName,
+    Attr, Fault, FileKind, Leased, LinkTarget, Name, NodeRef, Reply, Request, StatFs, XattrName,
 };
 
 /// Answers any request but reads and listings.
@@ -42,8 +42,8 @@ pub(super) async fn serve(
 
 fn answer(core: &Core, request: &Request) -> Result<Reply, Fault> {
     Ok(match request {
-        Request::Lookup { dir, name } => Reply::Attr(lookup(core, dir, name)?),
-        Request::Getattr { node } => Reply::Attr(getattr(core, node)?),
+        Request::Lookup { dir, name } => lookup(core, dir, name)?,
+        Request::Getattr { node } => getattr(core, node)?,
         Request::Readlink { node } => Reply::Link(readlink(core, node)?),
         Request::StatFs => Reply::StatFs(statfs(core)?),
         Request::GetXattr { node, name } => Reply::Xattr(xattr(core, node, name)?),
@@ -56,24 +56,72 @@ fn answer(core: &Core, request: &Request) -> Result<Reply, Fault> {
     })
 }
 
-fn lookup(core: &Core, dir: &NodeRef, name: &Name) -> Result<Attr, Fault> {
+fn lookup(core: &Core, dir: &NodeRef, name: &Name) -> Result<Reply, Fault> {
     let root = core.service.share().root();
     let fd = root.node(&dir.path)?;
-    if dir.expect.is_some() {
-        meta::stat_expected(&fd, dir.expect)?;
+    let id = meta::file_id(&meta::stat_expected(&fd, dir.expect)?);
+    let leased = core.lease(&fd, id, &dir.path);
+    let entry = if root.hides_entry(&dir.path, name.as_bytes()) {
+        Err(Fault::NotFound)
+    } else {
+        entry(core, &fd, name)
+    };
+    match entry {
+        Ok(attr) if leased => Ok(under_lease(Leased::Attr(attr))),
+        Err(Fault::NotFound) if leased => Ok(under_lease(Leased::Absent)),
+        entry => entry.map(Reply::Attr),
     }
-    if root.hides_entry(&dir.path, name.as_bytes()) {
-        return Err(Fault::NotFound);
-    }
+}
+
+/// What is called `name` in a directory.
+fn entry(core: &Core, dir: &OwnedFd, name: &Name) -> Result<Attr, Fault> {
     let name = CString::new(name.as_bytes()).map_err(|_| Fault::Invalid)?;
     let now = meta::now();
     // One component, not followed: it cannot lead anywhere else.
-    let stx = meta::stat_entry(&fd, &name).map_err(fault::of)?;
+    let stx = meta::stat_entry(dir, &name).map_err(fault::of)?;
     core.resources().versions.attr(&stx, now)
 }
 
-fn getattr(core: &Core, node: &NodeRef) -> Result<Attr, Fault> {
-    find(core, node)?.attr(core)
+/// An answer that holds until the mount is told otherwise.
+pub(super) fn under_lease(answer: Leased) -> Reply {
+    let sole = false;
+    Reply::Leased { answer, sole }
+}
+
+fn getattr(core: &Core, node: &NodeRef) -> Result<Reply, Fault> {
+    let found = find(core, node)?;
+    let leased = if found.kind()? == FileKind::Directory {
+        leased_dir(core, node, &found)
+    } else {
+        leased_entry(core, node, &found)
+    };
+    match leased {
+        Some(attr) => Ok(under_lease(Leased::Attr(attr))),
+        None => found.attr(core).map(Reply::Attr),
+    }
+}
+
+/// Attributes of a directory under its own lease, if there is one.
+fn leased_dir(core: &Core, node: &NodeRef, found: &Found) -> Option<Attr> {
+    if !core.lease(&found.fd, found.id(), &node.path) {
+        return None;
+    }
+    let now = meta::now();
+    let stx = meta::stat(&found.fd).ok()?;
+    core.resources().versions.attr(&stx, now).ok()
+}
+
+/// Attributes of anything else under the lease of the directory it is in, if it still is.
+fn leased_entry(core: &Core, node: &NodeRef, found: &Found) -> Option<Attr> {
+    if !core.service.leases().are_used() {
+        return None;
+    }
+    let (path, name) = node.path.split()?;
+    let dir = core.service.share().root().node(&path).ok()?;
+    let id = meta::file_id(&meta::stat(&dir).ok()?);
+    let attr = || entry(core, &dir, &name).ok();
+    let leased = core.lease(&dir, id, &path).then(attr).flatten();
+    leased.filter(|attr| attr.id == found.id())
 }
 
 fn readlink(core: &Core, node: &NodeRef) -> Result<LinkTarget, Fault> {

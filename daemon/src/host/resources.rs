@@ -1,12 +1,14 @@
 //! What all sessions of the process share: threads, buffer memory, descriptors, seats at the table.
 
 use super::budget;
+use super::leases::Allowance;
 use super::limits::{
     EXECUTING_MAX, HELD_MOUNTS_MAX, HOST_HELD_OPENS_MAX, HOST_OPEN_FILES_MAX,
-    HOST_WRITE_SHARED_BYTES, SESSIONS_MAX,
+    HOST_WRITE_SHARED_BYTES, SESSIONS_MAX, WATCHES_MAX,
 };
 use super::meta::Versions;
 use super::pool::Pool;
+use super::watch;
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,8 @@ pub(super) struct Resources {
     pub(super) pool: Arc<Pool>,
     /// Content versions.
     pub(super) versions: Versions,
+    /// Directories that are watched.
+    pub(super) watches: Arc<Allowance>,
     closing: AtomicBool,
 }
 
@@ -61,6 +65,7 @@ impl Resources {
             reserved_opens: opens / 2 / HELD_MOUNTS_MAX,
             pool: Arc::default(),
             versions: Versions::new(epoch),
+            watches: Arc::new(Allowance::new(WATCHES_MAX.min(watch::most_of_user() / 2))),
             closing: AtomicBool::new(false),
         }
     }

@@ -4,6 +4,7 @@ use super::counters::{Counters, CountersSnapshot, add, get};
 use super::departed::Departed;
 use super::fault;
 use super::holdings::Holdings;
+use super::leases::{LeaseSnapshot, Leases};
 use super::meta;
 use super::resources::Resources;
 use super::rules::{AccessWord, ShareRules};
@@ -32,6 +33,7 @@ pub struct Service {
     renames: Mutex<()>,
     sessions: Mutex<Sessions>,
     holdings: Arc<Holdings>,
+    leases: Leases,
 }
 
 #[derive(Default)]
@@ -57,6 +59,8 @@ pub struct ShareSnapshot {
     pub tickets: Vec<TicketSnapshot>,
     /// Its counters.
     pub counters: CountersSnapshot,
+    /// What its mounts may believe.
+    pub leases: LeaseSnapshot,
 }
 
 /// A session at one moment.
@@ -82,6 +86,10 @@ pub struct SessionSnapshot {
     pub open_files: usize,
     /// Files its mount holds open.
     pub held_opens: usize,
+    /// Directories it holds leases on.
+    pub leases: usize,
+    /// Pushes that wait for it.
+    pub pushes_waiting: usize,
 }
 
 impl Service {
@@ -101,6 +109,7 @@ impl Service {
             renames: Mutex::default(),
             sessions: Mutex::default(),
             holdings: Arc::default(),
+            leases: Leases::default(),
         }
     }
 
@@ -133,6 +142,18 @@ impl Service {
         &self.holdings
     }
 
+    /// What its mounts may believe.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// A number for a session that no other has.
+    pub(super) fn number(&self) -> u64 {
+        let mut sessions = self.sessions.lock();
+        sessions.next += 1;
+        sessions.next
+    }
+
     /// One rename at a time.
     pub(super) fn renaming(&self) -> MutexGuard<'_, ()> {
         self.renames.lock()
@@ -157,9 +178,8 @@ impl Service {
     /// Lists a session until the guard goes.
     pub(super) fn register(self: &Arc<Self>, core: &Arc<Core>) -> Registered {
         add(&self.counters.sessions_total, 1);
+        let key = core.number;
         let mut sessions = self.sessions.lock();
-        let key = sessions.next;
-        sessions.next += 1;
         sessions.live.insert(key, Arc::downgrade(core));
         Registered {
             service: self.clone(),
@@ -184,11 +204,14 @@ impl Service {
             sessions,
             tickets: self.state.tickets(now),
             counters: self.counters.snapshot(),
+            leases: self.leases.snapshot(),
         }
     }
 }
 
 fn session(core: &Core) -> SessionSnapshot {
+    let leases = core.service.leases();
+    let (leases, pushes_waiting) = leases.of_session(core.key(), core.number);
     SessionSnapshot {
         mount: short(core.mount),
         since: core.since,
@@ -200,6 +223,8 @@ fn session(core: &Core) -> SessionSnapshot {
         buffer_bytes: core.budget.held_bytes(),
         open_files: core.files.len(),
         held_opens: core.held.len(),
+        leases,
+        pushes_waiting,
     }
 }
 

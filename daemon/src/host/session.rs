@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::counters::{add, get};
 use super::held::Held;
 use super::holdings::Tenure;
+use super::leases::MountKey;
 use super::limits::{
     BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_CHANGES_MAX, SESSION_DEMAND_MAX,
     SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_WRITES_MAX, STALL,
@@ -27,16 +28,17 @@ use super::rules::access_for;
 use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
-use super::{bulk, list, locks, node, read};
+use super::{bulk, list, listen, locks, node, read};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wormhole_protocol::{Access, Fault, MountId, ReadUrgency, Reply, Request};
+use wormhole_protocol::{Access, Fault, FileId, MountId, ReadUrgency, RelPath, Reply, Request};
 
 const OPEN: &str = "slots are never closed";
 
@@ -69,6 +71,8 @@ pub(super) struct Core {
     pub(super) budget: Arc<SessionBudget>,
     /// Which mount.
     pub(super) mount: MountId,
+    /// Which session.
+    pub(super) number: u64,
     /// When it was admitted, seconds since 1970.
     pub(super) since: u64,
     /// Requests begun.
@@ -110,6 +114,7 @@ impl Core {
             access: access_for(&ticket, service.rules()),
             budget: Arc::new(SessionBudget::new(shared, write_shared)),
             mount,
+            number: service.number(),
             since: clock.unix_secs(),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -125,6 +130,18 @@ impl Core {
     /// The host's bounds.
     pub(super) fn resources(&self) -> &Resources {
         self.service.resources()
+    }
+
+    /// Which mount, as leases know it.
+    pub(super) fn key(&self) -> MountKey {
+        (self.ticket.id, self.mount)
+    }
+
+    /// Leases the directory behind `node`, which is at `path`: what is answered of it is to be looked at
+    /// afterwards. False if this session does not listen, or nothing can be promised.
+    pub(super) fn lease(&self, node: &OwnedFd, id: FileId, path: &RelPath) -> bool {
+        let leases = self.service.leases();
+        leases.grant(self.key(), self.number, id, (path, node))
     }
 
     /// Waits for a slot.
@@ -263,7 +280,7 @@ impl Core {
     }
 
     /// Why this session may ask nothing now.
-    fn barred(&self) -> Option<Fault> {
+    pub(super) fn barred(&self) -> Option<Fault> {
         if self.resources().closing() {
             Some(Fault::Closing)
         } else if !self.ticket.good_at(self.clock.unix_secs()) {
@@ -419,6 +436,14 @@ impl Session {
                 sink.prioritize(priority::META);
                 locks::serve(core, request, sink).await
             }
+            Request::Listen => {
+                sink.prioritize(priority::META);
+                listen::serve(core, sink).await
+            }
+            Request::Heard { through } => {
+                sink.prioritize(priority::META);
+                listen::heard(core, through, sink).await
+            }
             request => {
                 sink.prioritize(priority::META);
                 node::serve(core, request, sink).await
@@ -452,5 +477,7 @@ impl Serve for Session {
             seat.keep(false);
         }
         self.tenure.keep(false);
+        let core = &self.core;
+        core.service.leases().leave(core.key(), core.number);
     }
 }

@@ -78,6 +78,16 @@ impl Collected {
         self.whole(&names::HOST_SESSIONS, &labels, sessions);
         self.whole(&names::HOST_SESSIONS_TOTAL, &labels, share.sessions_total);
         self.whole(&names::HOST_STALLS, &labels, share.stalls);
+        for (metric, n) in [
+            (&names::HOST_WATCHES, share.watches),
+            (&names::HOST_LEASES_GRANTED, share.leases_granted),
+            (&names::HOST_LEASES_REFUSED, share.leases_refused),
+            (&names::HOST_LEASES_EVICTED, share.leases_evicted),
+            (&names::HOST_PUSHES, share.pushes),
+            (&names::HOST_EVENTS_LOST, share.events_lost),
+        ] {
+            self.whole(metric, &labels, n);
+        }
     }
 
     fn mount(&mut self, mount: &MountReport) {

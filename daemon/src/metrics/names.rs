@@ -64,6 +64,12 @@ metrics! {
     HOST_SESSIONS = Gauge "wormhole_host_sessions" ["share", "name"] "Mounts that are there.";
     HOST_SESSIONS_TOTAL = Counter "wormhole_host_sessions_total" ["share", "name"] "Mounts admitted, reconnects included.";
     HOST_STALLS = Counter "wormhole_host_stalls_total" ["share", "name"] "Replies broken off because the mount took nothing for too long.";
+    HOST_WATCHES = Gauge "wormhole_host_watches" ["share", "name"] "Directories that are watched for mounts with leases.";
+    HOST_LEASES_GRANTED = Counter "wormhole_host_leases_granted_total" ["share", "name"] "Leases granted, each time with an answer.";
+    HOST_LEASES_REFUSED = Counter "wormhole_host_leases_refused_total" ["share", "name"] "Answers without a lease because the directory could not be watched.";
+    HOST_LEASES_EVICTED = Counter "wormhole_host_leases_evicted_total" ["share", "name"] "Directories whose leases were ended to make room for others.";
+    HOST_PUSHES = Counter "wormhole_host_pushes_total" ["share", "name"] "Pushes sent to mounts.";
+    HOST_EVENTS_LOST = Counter "wormhole_host_events_lost_total" ["share", "name"] "Times the kernel lost events of watched directories, so that all leases ended.";
     HOST_REFUSALS = Counter "wormhole_host_refusals_total" ["reason"] "Hellos refused, by reason.";
     HOST_TURNED_AWAY = Counter "wormhole_host_turned_away_total" [] "Connections turned away before or at their hello.";
     HOST_VIOLATIONS = Counter "wormhole_host_violations_total" [] "Connections closed for breaking the protocol.";

@@ -98,6 +98,18 @@ pub struct ShareReport {
     pub sent_bytes: u64,
     /// Replies broken off because the mount took nothing for too long.
     pub stalls: u64,
+    /// Directories that are watched for mounts.
+    pub watches: u64,
+    /// Leases granted, each time with an answer.
+    pub leases_granted: u64,
+    /// Answers to mounts that listen without a lease, because the directory could not be watched.
+    pub leases_refused: u64,
+    /// Directories whose leases were ended to make room for others.
+    pub leases_evicted: u64,
+    /// Pushes sent to mounts.
+    pub pushes: u64,
+    /// Times the kernel lost events, so that all leases ended.
+    pub events_lost: u64,
 }
 
 /// A mount, as the host sees it.
@@ -114,6 +126,10 @@ pub struct SessionReport {
     pub requests: u64,
     /// Payload sent to it.
     pub sent_bytes: u64,
+    /// Directories it holds leases on.
+    pub leases: u64,
+    /// Pushes that wait for it.
+    pub pushes_waiting: u64,
 }
 
 /// A connection of a host.

@@ -13,6 +13,8 @@ mod changes_owner;
 mod changes_wire;
 mod gate;
 mod hostile;
+mod leases;
+mod leases_changes;
 mod list;
 mod locks;
 mod nodes;

@@ -4,6 +4,7 @@ use super::super::fault;
 use super::super::find::{Found, find};
 use super::super::resolve::Root;
 use super::super::session::Core;
+use super::act::Act;
 use super::owner;
 use super::place::attr_now;
 use rustix::fs::{
@@ -12,36 +13,36 @@ use rustix::fs::{
 };
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    AttrChange, Caller, Change, Fault, FileKind, NodeRef, Reply, SetTime, XattrHow, XattrName,
+    AttrChange, Change, Fault, FileKind, NodeRef, Reply, SetTime, XattrHow, XattrName,
 };
 
 /// Does one of the changes of attributes.
 pub(super) fn apply(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     change: &Change,
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
     match change {
-        Change::SetAttr { node, set } => set_attr(core, caller, node, set),
+        Change::SetAttr { node, set } => set_attr(core, act, node, set),
         Change::SetXattr {
             node, name, how, ..
-        } => set_xattr(core, node, name, *how, bytes),
-        Change::RemoveXattr { node, name } => remove_xattr(core, node, name),
+        } => set_xattr(core, act, node, name, *how, bytes),
+        Change::RemoveXattr { node, name } => remove_xattr(core, act, node, name),
         _ => Err(Fault::Invalid),
     }
 }
 
 /// In this order: a new owner takes set-id bits away, which a mode that was asked for gives back; and times
 /// come last, because all before leave their own.
-fn set_attr(core: &Core, caller: Caller, node: &NodeRef, set: &AttrChange) -> Result<Reply, Fault> {
+fn set_attr(core: &Core, act: &Act<'_>, node: &NodeRef, set: &AttrChange) -> Result<Reply, Fault> {
     let found = core.with_descriptors(|| find(core, node))?;
     let symlink = found.kind()? == FileKind::Symlink;
     if symlink && set.mode.is_some() {
         return Err(Fault::Unsupported);
     }
     if let Some(size) = set.size {
-        set_size(core, caller, &found, size)?;
+        set_size(core, act, &found, size)?;
     }
     if set.uid.is_some() || set.gid.is_some() {
         owner::set_owner(&found.fd, set.uid, set.gid)?;
@@ -52,10 +53,11 @@ fn set_attr(core: &Core, caller: Caller, node: &NodeRef, set: &AttrChange) -> Re
     if set.accessed.is_some() || set.modified.is_some() {
         set_times(&found, set)?;
     }
+    act.done();
     Ok(Reply::Attr(attr_now(core, &found.fd)?))
 }
 
-fn set_size(core: &Core, caller: Caller, found: &Found, size: u64) -> Result<(), Fault> {
+fn set_size(core: &Core, act: &Act<'_>, found: &Found, size: u64) -> Result<(), Fault> {
     found.is_file().map_err(|fault| match fault {
         Fault::WrongKind => Fault::Invalid,
         other => other,
@@ -75,7 +77,7 @@ fn set_size(core: &Core, caller: Caller, found: &Found, size: u64) -> Result<(),
         })?;
         ftruncate(&fd, size).map_err(fault::of_change)?;
     }
-    owner::written(core, caller, &found.fd).map(|_| ())
+    owner::written(core, act, &found.fd).map(|_| ())
 }
 
 fn set_times(found: &Found, set: &AttrChange) -> Result<(), Fault> {
@@ -100,6 +102,7 @@ fn timespec(time: Option<SetTime>) -> Timespec {
 
 fn set_xattr(
     core: &Core,
+    act: &Act<'_>,
     node: &NodeRef,
     name: &XattrName,
     how: XattrHow,
@@ -113,14 +116,21 @@ fn set_xattr(
     };
     let path = Root::proc_path(&found.fd);
     setxattr(path, name.as_bytes(), value, flags).map_err(fault::of_change)?;
+    act.done();
     // With an access control list the mode changed too.
     attr_now(core, &found.fd).map(Reply::Attr)
 }
 
-fn remove_xattr(core: &Core, node: &NodeRef, name: &XattrName) -> Result<Reply, Fault> {
+fn remove_xattr(
+    core: &Core,
+    act: &Act<'_>,
+    node: &NodeRef,
+    name: &XattrName,
+) -> Result<Reply, Fault> {
     let found = changed_xattrs(core, node, name)?;
     let path = Root::proc_path(&found.fd);
     removexattr(path, name.as_bytes()).map_err(fault::of_change)?;
+    act.done();
     attr_now(core, &found.fd).map(Reply::Attr)
 }
 

@@ -5,6 +5,7 @@ use super::super::find::find;
 use super::super::held::{Open, Room};
 use super::super::meta;
 use super::super::session::Core;
+use super::act::Act;
 use super::owner;
 use super::place::Place;
 use rustix::fd::OwnedFd;
@@ -17,7 +18,7 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    Access, Allocate, Caller, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply, SyncWhat,
+    Access, Allocate, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply, SyncWhat,
 };
 
 /// Attempts to create or open an entry that others create and remove meanwhile.
@@ -26,7 +27,7 @@ const CREATE_TRIES: usize = 8;
 /// Does one of the changes of files.
 pub(super) fn apply(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     change: &Change,
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
@@ -40,22 +41,23 @@ pub(super) fn apply(
             truncate,
             open,
         } => {
-            owner::check(core, caller)?;
+            owner::check(core, act)?;
             let place = Place::to_make(core, dir, name)?;
             let how = How {
                 mode: *mode,
                 exclusive: *exclusive,
                 truncate: *truncate,
             };
-            create(core, caller, &place, how, *open)
+            create(core, act, &place, how, *open)
         }
         Change::Close { open } => {
             core.held.close(*open);
+            act.done();
             Ok(Reply::Done)
         }
-        Change::Write { open, offset, .. } => write(core, caller, *open, *offset, bytes),
-        Change::Append { open, .. } => append(core, caller, *open, bytes),
-        Change::Allocate { open, extent, how } => allocate(core, caller, *open, *extent, *how),
+        Change::Write { open, offset, .. } => write(core, act, *open, *offset, bytes),
+        Change::Append { open, .. } => append(core, act, *open, bytes),
+        Change::Allocate { open, extent, how } => allocate(core, act, *open, *extent, *how),
         Change::Sync { open, what } => sync(core, *open, *what),
         Change::SyncDir { dir } => sync_dir(core, dir),
         _ => Err(Fault::Invalid),
@@ -68,7 +70,8 @@ fn open_node(core: &Core, node: &NodeRef, access: Access, number: OpenId) -> Res
     found.is_file()?;
     let (fd, readable) = reopen(core, &found.fd, access)?;
     let attr = found.attr(core)?;
-    let open = Open::new(found.id(), fd, access, readable, room);
+    let path = Some(node.path.clone());
+    let open = Open::new(found.id(), fd, access, readable, room).at(path);
     core.held.hold(number, open);
     Ok(Reply::Attr(attr))
 }
@@ -114,16 +117,16 @@ struct How {
 
 fn create(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     place: &Place,
     how: How,
     number: OpenId,
 ) -> Result<Reply, Fault> {
     let mut room = core.held.room()?;
     for _ in 0..CREATE_TRIES {
-        let open = match create_new(core, caller, place, how.mode, room) {
+        let open = match create_new(core, act, place, how.mode, room) {
             Err((Fault::Exists, again)) if !how.exclusive => {
-                match open_present(core, caller, place, how.truncate, again) {
+                match open_present(core, act, place, how.truncate, again) {
                     // It went between the two looks.
                     Err((Fault::NotFound, again)) => {
                         room = again;
@@ -135,9 +138,10 @@ fn create(
             created => created,
         };
         let open = open.map_err(|(fault, _)| fault)?;
+        act.done();
         let attr = super::place::attr_now(core, &open.fd)?;
         let dir = place.dir_attr(core)?;
-        core.held.hold(number, open);
+        core.held.hold(number, open.at(place.path.clone()));
         return Ok(Reply::Made { attr, dir });
     }
     Err(Fault::Exhausted)
@@ -145,7 +149,7 @@ fn create(
 
 fn create_new(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     place: &Place,
     mode: u16,
     room: Room,
@@ -160,7 +164,7 @@ fn create_new(
         Ok(fd) => fd,
         Err(fault) => return Err((fault, room)),
     };
-    let settled = owner::settle(core, caller, &place.dir, &fd, Some(mode));
+    let settled = owner::settle(core, act, &place.dir, &fd, Some(mode));
     match settled.and_then(|()| meta::stat(&fd).map_err(fault::of)) {
         Ok(stx) => {
             let id = meta::file_id(&stx);
@@ -176,7 +180,7 @@ fn create_new(
 
 fn open_present(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     place: &Place,
     truncate: bool,
     room: Room,
@@ -194,7 +198,7 @@ fn open_present(
         let (fd, readable) = reopen(core, &node, Access::ReadWrite)?;
         if truncate {
             ftruncate(&fd, 0).map_err(fault::of_change)?;
-            owner::written(core, caller, &fd)?;
+            owner::written(core, act, &fd)?;
         }
         Ok((meta::file_id(&stx), fd, readable))
     };
@@ -206,7 +210,7 @@ fn open_present(
 
 fn write(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     number: OpenId,
     offset: u64,
     bytes: &[u8],
@@ -217,7 +221,7 @@ fn write(
         return Err(Fault::FileTooLarge);
     }
     write_at(&open.fd, bytes, offset)?;
-    let attr = owner::written(core, caller, &open.fd)?.attr(core)?;
+    let attr = owner::after_writing(core, act, &open.fd)?;
     Ok(Reply::Attr(attr))
 }
 
@@ -235,13 +239,13 @@ pub(super) fn write_at(fd: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Fa
     Ok(())
 }
 
-fn append(core: &Core, caller: Caller, number: OpenId, bytes: &[u8]) -> Result<Reply, Fault> {
+fn append(core: &Core, act: &Act<'_>, number: OpenId, bytes: &[u8]) -> Result<Reply, Fault> {
     let open = core.held.writable(number)?;
     let offset = {
         let _alone = open.appending.lock();
         append_alone(&open.fd, bytes)?
     };
-    let attr = owner::written(core, caller, &open.fd)?.attr(core)?;
+    let attr = owner::after_writing(core, act, &open.fd)?;
     Ok(Reply::Appended { offset, attr })
 }
 
@@ -286,7 +290,7 @@ fn take_back(fd: &OwnedFd, begin: Option<u64>, written: usize) {
 
 fn allocate(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     number: OpenId,
     extent: Extent,
     how: Allocate,
@@ -306,7 +310,7 @@ fn allocate(
             Err(e) => return Err(fault::of_change(e)),
         }
     }
-    let attr = owner::written(core, caller, &open.fd)?.attr(core)?;
+    let attr = owner::after_writing(core, act, &open.fd)?;
     Ok(Reply::Attr(attr))
 }
 

@@ -6,6 +6,7 @@ use super::super::find::find;
 use super::super::held::Open;
 use super::super::limits::{COPY_BUFFER_BYTES, COPY_STEP_BYTES};
 use super::super::session::{Core, Slot};
+use super::act::Act;
 use super::content::write_at;
 use super::owner;
 use rustix::fd::OwnedFd;
@@ -25,16 +26,18 @@ struct Ends {
 /// Copies `extent.len()` bytes, fewer if the source ends before.
 pub(super) async fn run(
     core: &Arc<Core>,
-    slot: &Slot,
+    slot: Slot,
     caller: Caller,
     from: NodeRef,
     from_offset: u64,
     to: OpenId,
     extent: Extent,
 ) -> Result<Reply, Fault> {
-    let ends = core.on_disk(slot, move |core| ends(core, &from, from_offset, to, extent));
+    let ends = core.on_disk(&slot, move |core| {
+        ends(core, &from, from_offset, to, extent)
+    });
     let ends = ends.await??;
-    let mut done = 0;
+    let (mut done, mut waits) = (0, Vec::new());
     while done < extent.len() {
         if core.resources().closing() {
             return Err(Fault::Closing);
@@ -44,16 +47,28 @@ pub(super) async fn run(
             extent.len() - done,
         );
         let step = ends.clone();
-        let copied = core
-            .on_disk(slot, move |_| by_kernel(&step, at, left))
-            .await?;
+        let copied = core.on_disk(&slot, move |core| {
+            let act = Act::writing(core, caller, to);
+            let copied = by_kernel(&step, at, left);
+            act.done();
+            (copied, act.into_waits())
+        });
+        let (copied, heard_by) = copied.await?;
+        waits.extend(heard_by);
         let copied = match copied {
             // Across file systems, or on one that cannot: the bytes go through this process.
             Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
                 let _memory = core.memory(COPY_BUFFER_BYTES, Purpose::Write).await;
                 let step = ends.clone();
-                core.on_disk(slot, move |_| by_hand(&step, at, left))
-                    .await??
+                let copied = core.on_disk(&slot, move |core| {
+                    let act = Act::writing(core, caller, to);
+                    let copied = by_hand(&step, at, left);
+                    act.done();
+                    (copied, act.into_waits())
+                });
+                let (copied, heard_by) = copied.await?;
+                waits.extend(heard_by);
+                copied?
             }
             copied => copied.map_err(fault::of_change)?,
         };
@@ -62,10 +77,16 @@ pub(super) async fn run(
         }
         done += copied;
     }
-    let written = core.on_disk(slot, move |core| {
-        owner::written(core, caller, &ends.to.fd)?.attr(core)
+    let written = core.on_disk(&slot, move |core| {
+        let act = Act::writing(core, caller, to);
+        let attr = owner::after_writing(core, &act, &ends.to.fd);
+        (attr, act.into_waits())
     });
-    let attr = written.await??;
+    let (attr, heard_by) = written.await?;
+    waits.extend(heard_by);
+    drop(slot);
+    core.service.leases().wait(waits).await;
+    let attr = attr?;
     Ok(Reply::Copied { len: done, attr })
 }
 

@@ -4,6 +4,7 @@ use super::super::fault;
 use super::super::find::find;
 use super::super::meta;
 use super::super::session::Core;
+use super::act::Act;
 use super::content::keep;
 use super::owner;
 use super::place::{Look, Place, attr_now};
@@ -15,15 +16,15 @@ use rustix::fs::{
 use rustix::process::geteuid;
 use std::time::Instant;
 use wormhole_protocol::{
-    Attr, Caller, Change, Fault, FileKind, LinkTarget, NewNode, NodeRef, OpenId, RenameHow, Reply,
+    Attr, Change, Fault, FileKind, LinkTarget, NewNode, NodeRef, OpenId, RenameHow, Reply,
 };
 
 /// Does one of the changes of names.
-pub(super) fn apply(core: &Core, caller: Caller, change: &Change) -> Result<Reply, Fault> {
+pub(super) fn apply(core: &Core, act: &Act<'_>, change: &Change) -> Result<Reply, Fault> {
     match change {
         Change::MakeDir { dir, name, mode } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, caller, &place, New::Dir, Some(*mode))
+            make(core, act, &place, New::Dir, Some(*mode))
         }
         Change::MakeNode {
             dir,
@@ -32,19 +33,21 @@ pub(super) fn apply(core: &Core, caller: Caller, change: &Change) -> Result<Repl
             kind,
         } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, caller, &place, New::Node(*kind), Some(*mode))
+            make(core, act, &place, New::Node(*kind), Some(*mode))
         }
         Change::Symlink { dir, name, target } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, caller, &place, New::Symlink(target), None)
+            make(core, act, &place, New::Symlink(target), None)
         }
-        Change::Link { node, dir, name } => link(core, node, &Place::to_make(core, dir, name)?),
+        Change::Link { node, dir, name } => {
+            link(core, act, node, &Place::to_make(core, dir, name)?)
+        }
         Change::Unlink {
             dir,
             name,
             keep: kept,
-        } => unlink(core, &Place::of(core, dir, name)?, *kept),
-        Change::RemoveDir { dir, name } => remove_dir(core, &Place::of(core, dir, name)?),
+        } => unlink(core, act, &Place::of(core, dir, name)?, *kept),
+        Change::RemoveDir { dir, name } => remove_dir(core, act, &Place::of(core, dir, name)?),
         Change::Rename {
             from,
             from_name,
@@ -55,7 +58,7 @@ pub(super) fn apply(core: &Core, caller: Caller, change: &Change) -> Result<Repl
         } => {
             let from = Place::of(core, from, from_name)?;
             let to = Place::to_make(core, to, to_name)?;
-            rename(core, &from, &to, *how, *kept)
+            rename(core, act, (&from, &to), *how, *kept)
         }
         _ => Err(Fault::Invalid),
     }
@@ -101,19 +104,19 @@ impl New<'_> {
 
 fn make(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     place: &Place,
     new: New<'_>,
     mode: Option<u16>,
 ) -> Result<Reply, Fault> {
-    owner::check(core, caller)?;
+    owner::check(core, act)?;
     let device = matches!(new.kind(), FileKind::CharDevice | FileKind::BlockDevice);
     if device && !core.service.rules().allow_devices {
         return Err(Fault::NotPermitted);
     }
     new.make(place, mode.unwrap_or(0o777))?;
     let node = made_just_now(core, place, new.kind())?;
-    if let Err(fault) = owner::settle(core, caller, &place.dir, &node, mode) {
+    if let Err(fault) = owner::settle(core, act, &place.dir, &node, mode) {
         let flags = if new.kind() == FileKind::Directory {
             AtFlags::REMOVEDIR
         } else {
@@ -123,6 +126,7 @@ fn make(
         let _ = unlinkat(&place.dir, &place.name, flags);
         return Err(fault);
     }
+    act.done();
     Ok(Reply::Made {
         attr: attr_now(core, &node)?,
         dir: place.dir_attr(core)?,
@@ -143,7 +147,7 @@ fn made_just_now(core: &Core, place: &Place, kind: FileKind) -> Result<OwnedFd, 
     }
 }
 
-fn link(core: &Core, node: &NodeRef, place: &Place) -> Result<Reply, Fault> {
+fn link(core: &Core, act: &Act<'_>, node: &NodeRef, place: &Place) -> Result<Reply, Fault> {
     let found = core.with_descriptors(|| find(core, node))?;
     match found.kind()? {
         FileKind::Directory => return Err(Fault::NotPermitted),
@@ -154,6 +158,9 @@ fn link(core: &Core, node: &NodeRef, place: &Place) -> Result<Reply, Fault> {
             linked.map_err(fault::of_change)?;
         }
     }
+    // Its other names have one more beside them.
+    act.also(&node.path);
+    act.done();
     Ok(Reply::Made {
         attr: attr_now(core, &found.fd)?,
         dir: place.dir_attr(core)?,
@@ -163,7 +170,8 @@ fn link(core: &Core, node: &NodeRef, place: &Place) -> Result<Reply, Fault> {
 /// A symlink cannot be named by a descriptor without privileges, only by its own name; so what came of it is
 /// looked at afterwards.
 fn link_symlink(core: &Core, node: &NodeRef, place: &Place) -> Result<(), Fault> {
-    let (dir, name) = parent(node).ok_or(Fault::Invalid)?;
+    let (path, name) = node.path.split().ok_or(Fault::Invalid)?;
+    let dir = NodeRef { path, expect: None };
     let from = Place::of(core, &dir, &name)?;
     let wanted = Look::at(&from.node(core)?)?.id();
     if node.expect.is_some_and(|id| id != wanted) {
@@ -184,21 +192,7 @@ fn link_symlink(core: &Core, node: &NodeRef, place: &Place) -> Result<(), Fault>
     Ok(())
 }
 
-/// The directory a path is in, and its last name.
-fn parent(node: &NodeRef) -> Option<(NodeRef, wormhole_protocol::Name)> {
-    let path = node.path.as_bytes();
-    let (dir, name) = match path.iter().rposition(|b| *b == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&path[..0], path),
-    };
-    let dir = NodeRef {
-        path: wormhole_protocol::RelPath::new(dir).ok()?,
-        expect: None,
-    };
-    Some((dir, wormhole_protocol::Name::new(name).ok()?))
-}
-
-fn unlink(core: &Core, place: &Place, kept: Option<OpenId>) -> Result<Reply, Fault> {
+fn unlink(core: &Core, act: &Act<'_>, place: &Place, kept: Option<OpenId>) -> Result<Reply, Fault> {
     let node = place.node(core)?;
     if Look::at(&node)?.attr(core)?.kind == FileKind::Directory {
         return Err(Fault::IsDirectory);
@@ -209,6 +203,7 @@ fn unlink(core: &Core, place: &Place, kept: Option<OpenId>) -> Result<Reply, Fau
     if let Some((number, open)) = open {
         core.held.hold(number, open);
     }
+    act.done();
     Ok(Reply::Removed {
         dir: place.dir_attr(core)?,
         left: left(core, &node)?,
@@ -238,11 +233,12 @@ fn left(core: &Core, node: &OwnedFd) -> Result<Option<Attr>, Fault> {
     Ok(None)
 }
 
-fn remove_dir(core: &Core, place: &Place) -> Result<Reply, Fault> {
+fn remove_dir(core: &Core, act: &Act<'_>, place: &Place) -> Result<Reply, Fault> {
     if place.covers_hidden(core) {
         return Err(Fault::NotEmpty);
     }
     unlinkat(&place.dir, &place.name, AtFlags::REMOVEDIR).map_err(fault::of_change)?;
+    act.done();
     Ok(Reply::Removed {
         dir: place.dir_attr(core)?,
         left: None,
@@ -251,8 +247,8 @@ fn remove_dir(core: &Core, place: &Place) -> Result<Reply, Fault> {
 
 fn rename(
     core: &Core,
-    from: &Place,
-    to: &Place,
+    act: &Act<'_>,
+    (from, to): (&Place, &Place),
     how: RenameHow,
     kept: Option<OpenId>,
 ) -> Result<Reply, Fault> {
@@ -283,6 +279,7 @@ fn rename(
     if let Some((number, open)) = open {
         core.held.hold(number, open);
     }
+    act.done();
     let other = match victim {
         Some(victim) if is_dir(&victim)? && how == RenameHow::Replace => None,
         Some(victim) => left(core, &victim)?,

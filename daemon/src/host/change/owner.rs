@@ -8,10 +8,11 @@
 use super::super::fault;
 use super::super::resolve::Root;
 use super::super::session::Core;
-use super::place::Look;
+use super::act::Act;
+use super::place::{Look, attr_now};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat, getxattr};
-use wormhole_protocol::{Caller, Fault};
+use wormhole_protocol::{Attr, Caller, Fault};
 
 const SET_UID: u16 = 0o4000;
 const SET_GID: u16 = 0o2000;
@@ -23,9 +24,10 @@ const NEW_DIRECTORY: u16 = 0o1777;
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// Checks that a mount that acts for its users names one.
-pub(super) fn check(core: &Core, caller: Caller) -> Result<(), Fault> {
+pub(super) fn check(core: &Core, act: &Act<'_>) -> Result<(), Fault> {
     // The largest number means "no change" to the kernel.
-    let nobody = caller.uid == u32::MAX || caller.gid == u32::MAX;
+    let Caller { uid, gid } = act.caller;
+    let nobody = uid == u32::MAX || gid == u32::MAX;
     if maps_users(core) && nobody {
         return Err(Fault::Invalid);
     }
@@ -35,15 +37,15 @@ pub(super) fn check(core: &Core, caller: Caller) -> Result<(), Fault> {
 /// Gives `node`, just made in `dir`, to its maker, with the mode that was asked, if it has one.
 pub(super) fn settle(
     core: &Core,
-    caller: Caller,
+    act: &Act<'_>,
     dir: &OwnedFd,
     node: &OwnedFd,
     mode: Option<u16>,
 ) -> Result<(), Fault> {
     if maps_users(core) {
         let inherits = Look::at(dir)?.stx.stx_mode & SET_GID != 0;
-        let group = (!inherits).then_some(caller.gid);
-        set_owner(node, Some(caller.uid), group)?;
+        let group = (!inherits).then_some(act.caller.gid);
+        set_owner(node, Some(act.caller.uid), group)?;
     }
     let Some(mode) = mode else {
         return Ok(());
@@ -84,18 +86,28 @@ pub(super) fn set_mode(core: &Core, fd: &OwnedFd, mode: u16) -> Result<(), Fault
 
 /// Looks at a file that was written to. A host that acts for users is privileged, so its kernel takes no
 /// set-id bit from what it writes: for a caller who is not, it is taken here.
-pub(super) fn written(core: &Core, caller: Caller, file: &OwnedFd) -> Result<Look, Fault> {
+pub(super) fn written(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<Look, Fault> {
     let look = Look::at(file)?;
     let mode = look.stx.stx_mode;
     let mut dropped = mode & SET_UID;
     if mode & GROUP_EXECUTES != 0 {
         dropped |= mode & SET_GID;
     }
-    if dropped == 0 || !maps_users(core) || caller.uid == 0 {
+    if dropped == 0 || !maps_users(core) || act.caller.uid == 0 {
         return Ok(look);
     }
     set_mode(core, file, mode & !dropped)?;
     Look::at(file)
+}
+
+/// The same, when nothing is left to be done: the attributes that are the answer.
+pub(super) fn after_writing(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<Attr, Fault> {
+    let look = written(core, act, file)?;
+    if act.done() {
+        attr_now(core, file)
+    } else {
+        look.attr(core)
+    }
 }
 
 fn maps_users(core: &Core) -> bool {

@@ -16,7 +16,7 @@ pub(super) struct Place {
     /// The name.
     pub(super) name: CString,
     /// Its path, unless that is too long to be one.
-    path: Option<RelPath>,
+    pub(super) path: Option<RelPath>,
 }
 
 impl Place {

@@ -1,0 +1,151 @@
+//! A change being done: on whose behalf, and who else has to hear of it.
+
+use super::super::leases::{self, Touch, Wait};
+use super::super::meta;
+use super::super::session::Core;
+use std::cell::{Cell, RefCell};
+use wormhole_protocol::{Caller, Change, FileId, NodeRef, OpenId, RelPath, RenameHow};
+
+/// See the module.
+pub(super) struct Act<'a> {
+    core: &'a Core,
+    /// On whose behalf.
+    pub(super) caller: Caller,
+    under_way: Cell<Option<leases::Change>>,
+    waits: RefCell<Vec<Wait>>,
+}
+
+impl<'a> Act<'a> {
+    /// `change` begins: nothing of it was done yet.
+    pub(super) fn begin(core: &'a Core, caller: Caller, change: &Change) -> Self {
+        let leases = core.service.leases();
+        let under_way = if leaves_traces(change) {
+            leases.begin(core.key(), || touches(core, change))
+        } else {
+            None
+        };
+        Self {
+            core,
+            caller,
+            under_way: Cell::new(under_way),
+            waits: RefCell::default(),
+        }
+    }
+
+    /// Something is to be written to what is open under a number.
+    pub(super) fn writing(core: &'a Core, caller: Caller, to: OpenId) -> Self {
+        let leases = core.service.leases();
+        let touched = || opened(core, to, false).into_iter().collect();
+        Self {
+            core,
+            caller,
+            under_way: Cell::new(leases.begin(core.key(), touched)),
+            waits: RefCell::default(),
+        }
+    }
+
+    /// All of it is done. What it is answered with must be looked at after this; whether this is news.
+    pub(super) fn done(&self) -> bool {
+        let Some(under_way) = self.under_way.take() else {
+            return false;
+        };
+        self.waits.borrow_mut().extend(under_way.done());
+        true
+    }
+
+    /// What is at `path` changed as well, of which the kernel does not tell who watches it there.
+    pub(super) fn also(&self, path: &RelPath) {
+        let Some(under_way) = self.under_way.take() else {
+            return;
+        };
+        if let Some((dir, name)) = path.split()
+            && let Some(id) = id_at(self.core, &dir)
+        {
+            under_way.mark(id, &name);
+        }
+        self.under_way.set(Some(under_way));
+    }
+
+    /// Who has to hear of it before it is answered.
+    pub(super) fn into_waits(self) -> Vec<Wait> {
+        self.waits.into_inner()
+    }
+}
+
+/// Whether a change leaves anything that others could see.
+fn leaves_traces(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::Open { .. } | Change::Sync { .. } | Change::SyncDir { .. } | Change::Copy { .. }
+    )
+}
+
+/// The names a change touches, as far as they are known. Of what is not among them its own mount hears as well.
+fn touches(core: &Core, change: &Change) -> Vec<Touch> {
+    let name = |dir: &NodeRef, name, names| {
+        let path = dir.path.join(name).ok()?;
+        Some(Touch {
+            path,
+            names,
+            closes: false,
+        })
+    };
+    let touched: [Option<Touch>; 2] = match change {
+        Change::Create { dir, name: n, .. }
+        | Change::MakeDir { dir, name: n, .. }
+        | Change::MakeNode { dir, name: n, .. }
+        | Change::Symlink { dir, name: n, .. }
+        | Change::Link { dir, name: n, .. }
+        | Change::Unlink { dir, name: n, .. }
+        | Change::RemoveDir { dir, name: n } => [name(dir, n, 1), None],
+        Change::Rename {
+            from,
+            from_name,
+            to,
+            to_name,
+            how,
+            ..
+        } => {
+            let times = if *how == RenameHow::Exchange { 2 } else { 1 };
+            [name(from, from_name, times), name(to, to_name, times)]
+        }
+        Change::Close { open } => [opened(core, *open, true), None],
+        Change::Write { open, .. }
+        | Change::Append { open, .. }
+        | Change::Allocate { open, .. } => [opened(core, *open, false), None],
+        Change::SetAttr { node, .. }
+        | Change::SetXattr { node, .. }
+        | Change::RemoveXattr { node, .. } => {
+            let there = node
+                .expect
+                .is_none_or(|id| id_at(core, &node.path) == Some(id));
+            [there.then(|| content(node.path.clone(), false)), None]
+        }
+        // A copy is made of writings.
+        Change::Open { .. }
+        | Change::Sync { .. }
+        | Change::SyncDir { .. }
+        | Change::Copy { .. } => [None, None],
+    };
+    touched.into_iter().flatten().collect()
+}
+
+fn content(path: RelPath, closes: bool) -> Touch {
+    Touch {
+        path,
+        names: 0,
+        closes,
+    }
+}
+
+/// What is open, if it still is where it was opened.
+fn opened(core: &Core, number: OpenId, closes: bool) -> Option<Touch> {
+    let open = core.held.open(number).ok()?;
+    let path = open.path.as_ref()?;
+    (id_at(core, path) == Some(open.id)).then(|| content(path.clone(), closes))
+}
+
+fn id_at(core: &Core, path: &RelPath) -> Option<FileId> {
+    let node = core.service.share().root().node(path).ok()?;
+    meta::stat(&node).ok().map(|stx| meta::file_id(&stx))
+}
