@@ -16,7 +16,8 @@
 //!   its own and of the host (`limits`), and a part of the host's is set aside for every session.
 //! - Secrets of tickets leave this room only through [`ShareState`] to who prints the ticket.
 //!
-//! Locks: each is private to its file, none is held across an await, and none is taken under another.
+//! Locks: each is private to its file, none is held across an await, and none is taken under another but as
+//! `docs/ARCHITECTURE.md` says.
 //!
 //! Not here: sockets and TLS (`transport`), the host's key, the command line (`cli`).
 

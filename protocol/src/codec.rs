@@ -12,7 +12,7 @@ use crate::limits::{
     FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX,
     LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX,
     READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
-    XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
+    REVALIDATE_DIRS_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
@@ -108,12 +108,14 @@ wire! {
     Hello: HELLO_BYTES_MAX, |_| true;
     HelloReply: HELLO_REPLY_BYTES_MAX, |_| true;
     Request: REQUEST_BYTES_MAX, |request| match request {
+        Request::Revalidate { listings } => listings.len() <= REVALIDATE_DIRS_MAX,
         Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
         _ => true,
     };
     Reply: REPLY_BYTES_MAX, |reply| match reply {
         Reply::Xattr(value) => value.len() <= XATTR_VALUE_BYTES_MAX,
         Reply::XattrNames(names) => names.len() <= XATTR_NAMES_MAX,
+        Reply::Revalidated(verdicts) => verdicts.len() <= REVALIDATE_DIRS_MAX,
         _ => true,
     };
     ListFrame: LIST_FRAME_BYTES_MAX, |frame| frame.entries.len() <= LIST_FRAME_ENTRIES_MAX;

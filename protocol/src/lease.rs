@@ -69,12 +69,6 @@ pub enum News {
     },
     /// All leases of the session have ended: the host lost count of what changed.
     AllOver,
-    /// The mount is no longer the only one with a lease on the directory. To be heard only once all that
-    /// was changed in it ahead of the host's answers has been answered.
-    Shared {
-        /// Which directory.
-        dir: FileId,
-    },
 }
 
 /// Where a name leads now.

@@ -23,6 +23,7 @@ pub mod many;
 pub mod message;
 pub mod name;
 pub mod range;
+pub mod revalidate;
 pub mod ticket;
 pub mod version;
 
@@ -42,5 +43,6 @@ pub use message::{
 };
 pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};
+pub use revalidate::{KnownListing, Verdict};
 pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
 pub use version::{Features, WireVersion};

@@ -90,6 +90,11 @@ const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);
+/// Most listings that are revalidated at once; their paths must fit a request.
+pub const REVALIDATE_DIRS_MAX: usize = 128;
+
 // The decoder counts numbers at their full width, against twice the frame.
 const _: () = assert!(READ_MANY_FILES_MAX * 80 + PATH_BYTES_MAX + 512 <= 2 * REQUEST_BYTES_MAX);
 const _: () = assert!(READ_MANY_FILE_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(REVALIDATE_DIRS_MAX * 128 <= REQUEST_BYTES_MAX);
+const _: () = assert!(REVALIDATE_DIRS_MAX * 256 <= REPLY_BYTES_MAX);

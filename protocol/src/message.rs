@@ -23,6 +23,7 @@ use crate::lease::Leased;
 use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
+use crate::revalidate::{KnownListing, Verdict};
 use crate::ticket::{Proof, TicketId};
 use crate::version::Features;
 
@@ -257,6 +258,11 @@ pub enum Request {
         /// The files, at most [`crate::limits::READ_MANY_FILES_MAX`].
         files: Vec<FileWanted>,
     },
+    /// Which of many listings still hold → [`Reply::Revalidated`].
+    Revalidate {
+        /// The listings, at most [`crate::limits::REVALIDATE_DIRS_MAX`].
+        listings: Vec<KnownListing>,
+    },
 }
 
 /// What a host answers.
@@ -335,9 +341,6 @@ pub enum Reply {
     Leased {
         /// The answer.
         answer: Leased,
-        /// No other mount has a lease on the directory; one that wants it is told only after this one has
-        /// heard [`crate::News::Shared`].
-        sole: bool,
     },
     /// [`crate::Push`]es follow.
     Listening {
@@ -351,6 +354,8 @@ pub enum Reply {
     },
     /// Attributes of the directory; [`crate::FileFrame`]s follow, each with its bytes.
     Many(Attr),
+    /// What has become of each listing, in the order they were named.
+    Revalidated(Vec<Verdict>),
 }
 
 /// Somebody's lock.

@@ -92,8 +92,8 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(17);
-    check::<Reply>(21);
+    check::<Request>(18);
+    check::<Reply>(22);
     check::<FileFrame>(2);
 }
 

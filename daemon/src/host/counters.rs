@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "lookup",
     "getattr",
     "readlink",
@@ -25,6 +25,7 @@ const KINDS: [&str; 17] = [
     "listen",
     "heard",
     "readmany",
+    "revalidate",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -46,6 +47,7 @@ fn kind(request: &Request) -> usize {
         Request::Listen => 14,
         Request::Heard { .. } => 15,
         Request::ReadMany { .. } => 16,
+        Request::Revalidate { .. } => 17,
     }
 }
 

@@ -86,6 +86,13 @@ impl Gate {
         }
     }
 
+    /// Watches at most so many directories for mounts; fewer where the user may watch fewer.
+    #[must_use]
+    pub fn watching(mut self, most: usize) -> Self {
+        self.resources = Arc::new(Resources::watching(self.epoch, most));
+        self
+    }
+
     /// Serves `share`, to be read, to holders of the tickets in `state`. The state directory, if it lies in the
     /// share, is hidden from mounts.
     ///

@@ -11,7 +11,7 @@
 //!
 //! Nothing runs and nothing is watched while nobody listens.
 //!
-//! Locks: `reading`, then `table`.
+//! Locks: `reading`, then `table`. A rename holds `host/service` `renames` around both.
 
 mod queue;
 mod table;

@@ -35,8 +35,8 @@ use std::sync::Arc;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX};
 use wormhole_protocol::{
-    Attr, Entry, Fault, FileId, FileKind, Leased, ListFrame, ListingDigest, ListingDigester, Name,
-    NodeRef, Reply,
+    Attr, Entry, Fault, FileId, FileKind, KnownListing, Leased, ListFrame, ListingDigest,
+    ListingDigester, Name, NodeRef, Reply, Verdict,
 };
 
 /// A directory being listed.
@@ -98,6 +98,42 @@ pub(super) async fn serve(
         Ok(Begun::Unchanged(attr, false)) => core.reply(sink, Reply::Unchanged(attr)).await,
         Err(fault) => core.reply(sink, Reply::Fault(fault)).await,
     }
+}
+
+/// Says which of many listings still hold. One after another: who wants it faster asks for several at once.
+pub(super) async fn revalidate(
+    core: &Arc<Core>,
+    listings: Vec<KnownListing>,
+    sink: &mut dyn Sink,
+) -> Result<(), SinkClosed> {
+    let slot = &core.slot(Class::Listing).await;
+    let mut verdicts = Vec::with_capacity(listings.len());
+    for KnownListing { dir, digest } in listings {
+        verdicts.push(match verdict(core, slot, &dir, digest).await {
+            Ok(verdict) => verdict,
+            Err(fault @ (Fault::Closing | Fault::Exhausted)) => {
+                return core.reply(sink, Reply::Fault(fault)).await;
+            }
+            Err(_) => Verdict::Changed,
+        });
+    }
+    core.reply(sink, Reply::Revalidated(verdicts)).await
+}
+
+async fn verdict(
+    core: &Arc<Core>,
+    slot: &Slot,
+    dir: &NodeRef,
+    known: ListingDigest,
+) -> Result<Verdict, Fault> {
+    let (attr, listing) = begin(core, slot, dir).await?;
+    let leased = listing.leased;
+    let holds = digest(core, slot, listing).await? == Some(known);
+    Ok(if holds {
+        Verdict::Holds { attr, leased }
+    } else {
+        Verdict::Changed
+    })
 }
 
 /// What there is to say of a directory.

@@ -8,7 +8,7 @@
 //! mounts is hidden here as well.
 
 use super::fault;
-use super::leases::Due;
+use super::leases::{Due, Ear};
 use super::limits::LEASE_TERM;
 use super::meta;
 use super::session::{Class, Core};
@@ -30,6 +30,14 @@ pub(super) async fn serve(core: &Arc<Core>, sink: &mut dyn Sink) -> Result<(), S
     };
     let term_ms = u32::try_from(LEASE_TERM.as_millis()).unwrap_or(u32::MAX);
     core.reply(sink, Reply::Listening { term_ms }).await?;
+    tokio::select! {
+        told = tell(core, &ear, sink) => told,
+        // Nobody is to wait for a stream that never ends by itself.
+        () = core.resources().closed() => Ok(()),
+    }
+}
+
+async fn tell(core: &Arc<Core>, ear: &Ear, sink: &mut dyn Sink) -> Result<(), SinkClosed> {
     while let Some(told) = ear.next().await {
         if core.barred().is_some() {
             break;
@@ -98,10 +106,13 @@ fn entries(
         let name = name.clone();
         Ok(NameNews { name, attr })
     });
+    let names = told.collect::<Result<_, Fault>>()?;
+    // What was looked at is told only if it still lies in the share.
+    meta::stat_expected(root.node(path)?, Some(dir))?;
     Ok(News::Entries {
         dir,
         attr: itself.then_some(attr),
-        names: told.collect::<Result<_, Fault>>()?,
+        names,
     })
 }
 

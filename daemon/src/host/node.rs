@@ -84,8 +84,7 @@ fn entry(core: &Core, dir: &OwnedFd, name: &Name) -> Result<Attr, Fault> {
 
 /// An answer that holds until the mount is told otherwise.
 pub(super) fn under_lease(answer: Leased) -> Reply {
-    let sole = false;
-    Reply::Leased { answer, sole }
+    Reply::Leased { answer }
 }
 
 fn getattr(core: &Core, node: &NodeRef) -> Result<Reply, Fault> {

@@ -8,11 +8,9 @@ use super::limits::{
 };
 use super::meta::Versions;
 use super::pool::Pool;
-use super::watch;
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use wormhole_protocol::Epoch;
 
 /// The host's bounds, shared by its shares and their sessions.
@@ -40,13 +38,18 @@ pub(super) struct Resources {
     pub(super) versions: Versions,
     /// Directories that are watched.
     pub(super) watches: Arc<Allowance>,
-    closing: AtomicBool,
+    closing: watch::Sender<bool>,
 }
 
 impl Resources {
     /// For one life of the host. Half of the descriptors the process may have now is used to keep files open
     /// that are read, and a quarter for those that mounts hold open: raise the limit before.
     pub(super) fn new(epoch: Epoch) -> Self {
+        Self::watching(epoch, WATCHES_MAX)
+    }
+
+    /// The same, with at most so many directories watched.
+    pub(super) fn watching(epoch: Epoch, watches: usize) -> Self {
         let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let files = usize::try_from(allowed / 2)
             .unwrap_or(usize::MAX)
@@ -65,18 +68,26 @@ impl Resources {
             reserved_opens: opens / 2 / HELD_MOUNTS_MAX,
             pool: Arc::default(),
             versions: Versions::new(epoch),
-            watches: Arc::new(Allowance::new(WATCHES_MAX.min(watch::most_of_user() / 2))),
-            closing: AtomicBool::new(false),
+            watches: Arc::new(Allowance::new(
+                watches.min(super::watch::most_of_user() / 2),
+            )),
+            closing: watch::Sender::new(false),
         }
     }
 
     /// From now on, nobody is admitted and no request begun.
     pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.closing.send_replace(true);
     }
 
     /// Whether the host is ending.
     pub(super) fn closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
+        *self.closing.borrow()
+    }
+
+    /// Resolves when the host is ending.
+    pub(super) async fn closed(&self) {
+        // An error would mean that it has ended.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 }

@@ -305,6 +305,7 @@ fn changes(request: &Request) -> bool {
         | Request::List { .. }
         | Request::Read { .. }
         | Request::ReadMany { .. }
+        | Request::Revalidate { .. }
         | Request::StatFs
         | Request::GetXattr { .. }
         | Request::ListXattr { .. }
@@ -406,6 +407,10 @@ impl Session {
                     ReadUrgency::Ahead => priority::AHEAD,
                 });
                 read::serve(core, node, range, urgency, sink).await
+            }
+            Request::Revalidate { listings } => {
+                sink.prioritize(priority::LISTING);
+                list::revalidate(core, listings, sink).await
             }
             Request::ReadMany { dir, files } => {
                 sink.prioritize(priority::AHEAD);

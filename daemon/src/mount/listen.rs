@@ -156,9 +156,7 @@ impl Listener {
                 add(&self.stats.ended, 1);
                 self.leases.all_over(now);
                 return self.forget_all().await;
-            }
-            // This mount changes nothing ahead of the host's answers.
-            News::Shared { .. } => Forget::default(),
+            } // This mount changes nothing ahead of the host's answers.
         };
         self.tell(forget).await;
     }

@@ -9,8 +9,10 @@ use wormhole::host::{HostState, Share, TicketLimits};
 use wormhole::rpc::loopback::Loopback;
 use wormhole::rpc::{Payload, Remote};
 use wormhole_protocol::codec::{Wire, body_len};
+use wormhole_protocol::limits::REVALIDATE_DIRS_MAX;
 use wormhole_protocol::{
-    Attr, Fault, FileId, Leased, ListingDigester, NameNews, News, NodeRef, Push, Reply, Request,
+    Attr, Fault, FileId, KnownListing, Leased, ListingDigester, NameNews, News, NodeRef, Push,
+    Reply, Request, Verdict,
 };
 
 /// A mount that listens.
@@ -247,7 +249,7 @@ async fn more_than_can_be_told_ends_leases() {
     // The other one goes on, and this can be had again.
     world.write("few/second", "");
     assert!(listener.told("second").await["second"].is_some());
-    assert_eq!(listener.look("many", "7").await.1, true);
+    assert!(listener.look("many", "7").await.1);
 }
 
 #[tokio::test]
@@ -326,4 +328,126 @@ async fn who_listens_anew_has_no_leases_and_who_does_not_listen_is_told_so() {
     let mut rest = Vec::new();
     listener.pushes.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"", "the old stream has ended");
+}
+
+#[tokio::test]
+async fn listings_that_hold_are_leased_anew_in_one_request() {
+    let world = World::new();
+    let mut listings = Vec::new();
+    for n in 0..REVALIDATE_DIRS_MAX {
+        fs::create_dir(world.at(format!("d{n}"))).unwrap();
+        world.write(&format!("d{n}/f"), "x");
+    }
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let plain = world.mount_as(2).await;
+    for n in 0..REVALIDATE_DIRS_MAX {
+        let path = format!("d{n}");
+        let (_, digest) = plain.list_with_digest(&path).await;
+        let dir = node(&path);
+        listings.push(KnownListing { dir, digest });
+    }
+    world.write("d1/f", "y");
+    world.write("d2/new", "");
+    fs::remove_dir_all(world.at("d3")).unwrap();
+    let listener = Listener::new(&world, 1).await;
+    let asked = Request::Revalidate { listings };
+    let verdicts = |reply| match reply {
+        Ok(Reply::Revalidated(verdicts)) => verdicts,
+        other => panic!("{other:?}"),
+    };
+    for (mount, listens) in [(&plain, false), (&listener.mount, true)] {
+        let told = verdicts(mount.call(asked.clone()).await);
+        for (n, verdict) in told.iter().enumerate() {
+            match verdict {
+                Verdict::Holds { leased, .. } => assert_eq!(*leased, listens, "{n}"),
+                Verdict::Changed => {}
+            }
+            let changed = matches!(verdict, Verdict::Changed);
+            assert_eq!(changed, (1..=3).contains(&n), "{n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_on_watches_answers_promise_nothing_until_there_is_room() {
+    let world = World::watching(2);
+    for dir in ["a", "b", "c"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    let mut one = Listener::new(&world, 1).await;
+    let other = Listener::new(&world, 2).await;
+    assert!(one.look("a", "f").await.1);
+    assert!(one.look("b", "f").await.1);
+    assert!(other.look("b", "f").await.1, "watched already");
+    // The answers are right all the same.
+    world.write("c/f", "x");
+    let (attr, leased) = one.look("c", "f").await;
+    assert_eq!((attr.map(|attr| attr.size), leased), (Some(1), false));
+    let list = Request::List {
+        dir: node("c"),
+        known: None,
+    };
+    assert!(matches!(one.mount.call(list).await, Ok(Reply::Listing(_))));
+    assert!(one.leased(node("c")).await.is_none());
+    // What is leased goes on.
+    world.write("a/f", "");
+    assert!(one.told("f").await["f"].is_some());
+    let leases = world.gate.snapshot().shares[0].leases;
+    assert_eq!((leases.watches, leases.refused, leases.evicted), (2, 3, 0));
+    // A mount that leaves makes room.
+    drop(one);
+    let again = Listener::new(&world, 1).await;
+    assert!(again.look("c", "f").await.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_leased_longest_ago_makes_room() {
+    let world = World::watching(1);
+    for dir in ["a", "b"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    let mut one = Listener::new(&world, 1).await;
+    let dir = one.leased(node("a")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    one.heard(0).await;
+    assert!(!one.look("b", "f").await.1, "not yet");
+    let push = one.push().await;
+    assert_eq!(push.news, over(dir.id));
+    // Still believed, so still watched.
+    assert!(!one.look("b", "f").await.1);
+    one.heard(push.number).await;
+    assert!(one.look("b", "f").await.1);
+    assert_eq!(world.gate.snapshot().shares[0].leases.evicted, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_sessions_that_ended() {
+    let world = World::watching(8);
+    for dir in ["a", "b"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    for mount in 1..=20 {
+        let session = world.session(mount).await;
+        let listener = Mount(Loopback::new(session.clone()));
+        let pushes = listen(&listener).await;
+        for dir in ["", "a", "b"] {
+            let dir = node(dir);
+            listener.call(Request::Getattr { node: dir }).await.unwrap();
+        }
+        session.goodbye();
+        drop((pushes, listener, session));
+        let leases = world.gate.snapshot().shares[0].leases;
+        assert_eq!(leases.watches, 0, "mount {mount}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_ends_tells_nobody_any_more() {
+    let world = World::new();
+    let mut listener = Listener::new(&world, 1).await;
+    assert!(listener.look("", "f").await.1);
+    world.gate.close();
+    let mut rest = Vec::new();
+    listener.pushes.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"");
 }

@@ -47,9 +47,23 @@ impl World {
         Self::over(Arc::new(dir), 1, rules)
     }
 
+    /// An empty share of a host that watches at most so many directories.
+    pub(crate) fn watching(most: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("share")).unwrap();
+        let clock = Arc::new(ManualClock::new(NOW));
+        let gate = Gate::new(Epoch(1), clock.clone()).watching(most);
+        Self::behind(gate, clock, Arc::new(dir), ShareRules::default())
+    }
+
     fn over(dir: Arc<TempDir>, epoch: u64, rules: ShareRules) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
-        let gate = Arc::new(Gate::new(Epoch(epoch), clock.clone()));
+        let gate = Gate::new(Epoch(epoch), clock.clone());
+        Self::behind(gate, clock, dir, rules)
+    }
+
+    fn behind(gate: Gate, clock: Arc<ManualClock>, dir: Arc<TempDir>, rules: ShareRules) -> Self {
+        let gate = Arc::new(gate);
         let service = add_share(&gate, &dir, "share", rules);
         // A ticket that leaves it to the rules.
         let limits = TicketLimits {

@@ -1,13 +1,21 @@
 //! One sample of everything said about leases, for [`super`].
 
-use super::{Sample, attr, file_id, name};
-use wormhole_protocol::{FileKind, Leased, NameNews, News, Push, Reply, Request};
+use super::{Sample, attr, file_id, name, node};
+use wormhole_protocol::{
+    FileKind, KnownListing, Leased, ListingDigest, NameNews, News, Push, Reply, Request, Verdict,
+};
 
 /// Every request about leases.
 pub(crate) fn requests() -> Vec<Sample<Request>> {
     vec![
         ("listen", Request::Listen),
         ("heard", Request::Heard { through: 70_000 }),
+        (
+            "revalidate",
+            Request::Revalidate {
+                listings: vec![known_listing()],
+            },
+        ),
     ]
 }
 
@@ -23,21 +31,29 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
     let mut replies: Vec<_> = answers
         .into_iter()
         .map(|answer| (leased_label(&answer), answer))
-        .map(|(label, answer)| {
-            let sole = matches!(answer, Leased::Listing(_));
-            (label, Reply::Leased { answer, sole })
-        })
+        .map(|(label, answer)| (label, Reply::Leased { answer }))
         .collect();
     replies.push(("listening", Reply::Listening { term_ms: 10_000 }));
     replies.push(("heard", Reply::Heard { pushed: 1 << 40 }));
+    let leased = true;
+    let holds = Verdict::Holds { attr: dir, leased };
+    let verdicts = vec![holds, Verdict::Changed];
+    replies.push(("revalidated", Reply::Revalidated(verdicts)));
     replies
+}
+
+fn known_listing() -> KnownListing {
+    KnownListing {
+        dir: node(b"src", Some(file_id())),
+        digest: ListingDigest(*b"0123456789abcdef0123456789abcdef"),
+    }
 }
 
 fn leased_label(answer: &Leased) -> &'static str {
     match answer {
         Leased::Attr(_) => "leased: attr",
         Leased::Absent => "leased: absent",
-        Leased::Listing(_) => "leased: listing, sole",
+        Leased::Listing(_) => "leased: listing",
         Leased::Unchanged(_) => "leased: unchanged",
     }
 }
@@ -68,7 +84,6 @@ pub(crate) fn pushes() -> Vec<Sample<Push>> {
         },
         News::Over { dir },
         News::AllOver,
-        News::Shared { dir },
     ];
     let numbered = (70_000u64..).zip(news);
     numbered
@@ -82,6 +97,5 @@ fn push_label(news: &News) -> &'static str {
         News::Entries { .. } => "push: entries",
         News::Over { .. } => "push: over",
         News::AllOver => "push: all over",
-        News::Shared { .. } => "push: shared",
     }
 }

@@ -201,6 +201,7 @@ fn request_label(request: &Request) -> &'static str {
         Request::StatFs => "statfs",
         Request::GetXattr { .. } => "getxattr",
         Request::ListXattr { .. } => "listxattr",
+        Request::Revalidate { .. } => "revalidate",
         Request::ReadMany { .. } => "read many",
         Request::Seek { .. }
         | Request::Change { .. }
@@ -329,6 +330,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Leased { .. } | Reply::Listening { .. } | Reply::Heard { .. } => {
             unreachable!("in leases.rs")
         }
+        Reply::Revalidated(_) => "revalidated",
         Reply::Many(_) => "many",
     }
 }

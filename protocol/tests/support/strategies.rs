@@ -10,9 +10,10 @@ use proptest::sample::select;
 use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX};
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
-    FileWanted, Hello, HelloReply, KnownContent, Leased, LinkTarget, ListFrame, ListingDigest,
-    MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal, RelPath, Reply,
-    Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome, XattrName,
+    FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
+    ListingDigest, MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Verdict, Welcome,
+    XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -205,6 +206,16 @@ fn file_wanted() -> impl Strategy<Value = FileWanted> {
     (name(), option::of(known)).prop_map(|(name, known)| FileWanted { name, known })
 }
 
+fn known_listing((dir, digest): (NodeRef, [u8; 32])) -> KnownListing {
+    let digest = ListingDigest(digest);
+    KnownListing { dir, digest }
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    let holds = (attr(), any::<bool>()).prop_map(|(attr, leased)| Verdict::Holds { attr, leased });
+    prop_oneof![holds, Just(Verdict::Changed)]
+}
+
 /// What became of any file.
 pub(crate) fn file_frame() -> impl Strategy<Value = FileFrame> {
     let most = u32::try_from(READ_MANY_FILE_BYTES_MAX).expect("fits");
@@ -238,6 +249,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         change_request().boxed(),
         Just(Request::Listen),
         number().prop_map(|through| Request::Heard { through }),
+        vec((node(), any::<[u8; 32]>()), 0..20).prop_map(|listings| Request::Revalidate {
+            listings: listings.into_iter().map(known_listing).collect(),
+        }),
     ]
 }
 
@@ -265,9 +279,10 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         attr().prop_map(Reply::Unchanged),
         attr().prop_map(Reply::Many),
         change_reply().boxed(),
-        (leased(), any::<bool>()).prop_map(|(answer, sole)| Reply::Leased { answer, sole }),
+        leased().prop_map(|answer| Reply::Leased { answer }),
         any::<u32>().prop_map(|term_ms| Reply::Listening { term_ms }),
         number().prop_map(|pushed| Reply::Heard { pushed }),
+        vec(verdict(), 0..20).prop_map(Reply::Revalidated),
     ]
 }
 
@@ -309,7 +324,6 @@ pub(crate) fn push() -> impl Strategy<Value = Push> {
             .prop_map(|(dir, attr, names)| News::Entries { dir, attr, names }),
         file_id().prop_map(|dir| News::Over { dir }),
         Just(News::AllOver),
-        file_id().prop_map(|dir| News::Shared { dir }),
     ];
     (number(), news).prop_map(|(number, news)| Push { number, news })
 }

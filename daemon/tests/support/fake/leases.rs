@@ -68,10 +68,7 @@ impl Telling {
             (_, Reply::Unchanged(attr)) => Leased::Unchanged(attr),
             (_, reply) => return reply,
         };
-        Reply::Leased {
-            answer,
-            sole: false,
-        }
+        Reply::Leased { answer }
     }
 
     pub(super) fn listing(&self, attr: Attr) -> Reply {
@@ -80,7 +77,6 @@ impl Telling {
         }
         Reply::Leased {
             answer: Leased::Listing(attr),
-            sole: false,
         }
     }
 }

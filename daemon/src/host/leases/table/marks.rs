@@ -26,7 +26,10 @@ impl<W: Watching> Table<W> {
         }
         let id = *id;
         self.counted.evicted += 1;
-        self.dirs.promote(&id);
+        // Once is enough, until all have heard of it.
+        if let Some(dir) = self.dirs.get_mut(&id) {
+            dir.granted = now;
+        }
         self.mark_for(id, now, &Mark::Over, |_, _, _| true);
         self.release_lapsed(now);
     }
