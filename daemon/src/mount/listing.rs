@@ -46,6 +46,21 @@ pub struct Listed {
     pub heard: Heard,
 }
 
+/// Some entries in a row.
+#[derive(Default)]
+pub struct Stretch {
+    /// Those that are there.
+    pub listed: Vec<Listed>,
+    /// Numbers and names between them of which nobody knows whether they are.
+    pub unknown: Vec<(usize, Name)>,
+}
+
+impl Stretch {
+    fn is_empty(&self) -> bool {
+        self.listed.is_empty() && self.unknown.is_empty()
+    }
+}
+
 /// How far a listing is.
 enum State {
     Arriving(Box<Arrival>),
@@ -155,25 +170,25 @@ impl Listing {
         None
     }
 
-    /// Up to `max` entries from number `from` on; empty at the end. Waits for the first of them only.
+    /// Up to `max` entries from number `from` on; none at the end. Waits for the first of them only.
     ///
     /// # Errors
     /// What broke the stream, once the entries before the break are used up.
-    pub async fn page(&self, from: usize, max: usize) -> Result<Vec<Listed>, FsError> {
+    pub async fn page(&self, from: usize, max: usize) -> Result<Stretch, FsError> {
         loop {
             let mut progress = {
                 let inner = self.inner.lock();
-                let listed = inner.listed(from, max);
+                let stretch = inner.stretch(from, max);
                 match &inner.state {
-                    State::Failed(error) if listed.is_empty() => return Err(*error),
+                    State::Failed(error) if stretch.is_empty() => return Err(*error),
                     State::Arriving(arrival) => {
                         arrival.want(from.saturating_add(max));
-                        if !listed.is_empty() {
-                            return Ok(listed);
+                        if !stretch.is_empty() {
+                            return Ok(stretch);
                         }
                         arrival.progress.subscribe()
                     }
-                    _ => return Ok(listed),
+                    _ => return Ok(stretch),
                 }
             };
             // More, or the end: both are seen above.
@@ -291,7 +306,7 @@ impl Listing {
             return **made;
         }
         let mut digester = ListingDigester::default();
-        for listed in inner.listed(0, usize::MAX) {
+        for listed in inner.stretch(0, usize::MAX).listed {
             digester.add(&listed.entry);
         }
         **inner.digest.insert(Box::new(digester.finish()))
@@ -339,19 +354,28 @@ impl Inner {
         matches!(self.state, State::Complete)
     }
 
-    /// The entries from number `from` on that lead to something.
-    fn listed(&self, from: usize, max: usize) -> Vec<Listed> {
-        let numbers = from..self.entries.len();
-        let present = numbers.filter_map(|number| {
-            let (name, present) = self.entries.get(number)?;
-            let attr = present.attr?;
-            Some(Listed {
-                number,
-                entry: Entry { name, attr },
-                heard: present.heard.later(self.heard),
-            })
-        });
-        present.take(max).collect()
+    /// The entries from number `from` on that lead to something, or may.
+    fn stretch(&self, from: usize, max: usize) -> Stretch {
+        let mut stretch = Stretch::default();
+        for number in from..self.entries.len() {
+            if stretch.listed.len() + stretch.unknown.len() >= max {
+                break;
+            }
+            match self.entries.get(number) {
+                Some((name, present)) if present.is_unknown => {
+                    stretch.unknown.push((number, name));
+                }
+                Some((name, present)) => {
+                    stretch.listed.extend(present.attr.map(|attr| Listed {
+                        number,
+                        entry: Entry { name, attr },
+                        heard: present.heard.later(self.heard),
+                    }));
+                }
+                None => {}
+            }
+        }
+        stretch
     }
 }
 

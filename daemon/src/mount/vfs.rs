@@ -404,7 +404,8 @@ impl Vfs {
             }
         };
         let from = usize::try_from(offset.saturating_sub(DOTS)).unwrap_or(usize::MAX);
-        let listed = listing.page(from, PAGE_ENTRIES).await?;
+        let listed = self.beliefs.page(&dir.node, &listing, from, PAGE_ENTRIES);
+        let listed = listed.await?;
         let behind = |listed: &Listed| (listed.number as u64).saturating_add(DOTS + 1);
         Ok(Page {
             dir: dir.node.clone(),

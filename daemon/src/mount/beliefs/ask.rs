@@ -4,13 +4,17 @@ use super::{Beliefs, Leads, Told};
 use crate::mount::error::FsError;
 use crate::mount::heard::Heard;
 use crate::mount::inodes::Node;
-use crate::mount::listing::Listing;
+use crate::mount::listing::{Listed, Listing, Stretch};
 use crate::mount::stats::{RemoteStats, add};
 use crate::rpc::{Answer, CallError};
+use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::time::Instant;
-use wormhole_protocol::{Fault, FileId, FileKind, Leased, Name, Reply, Request};
+use wormhole_protocol::{Entry, Fault, FileId, FileKind, Leased, Name, Reply, Request};
+
+/// Names in doubt that are asked for at once, for one page.
+const DOUBTS_AT_ONCE: usize = 16;
 
 /// What the host said to a question about names or attributes.
 pub(super) struct Said {
@@ -179,6 +183,56 @@ impl Beliefs {
         }
         self.amend(dir, &listing);
         Ok(listing)
+    }
+}
+
+impl Beliefs {
+    /// Up to `max` entries of a listing from number `from` on; none at the end. Names in doubt are asked for:
+    /// a reader must not miss one because it was just told of.
+    ///
+    /// # Errors
+    /// What broke the listing, or what the host answered.
+    pub async fn page(
+        &self,
+        dir: &Arc<Node>,
+        listing: &Listing,
+        mut from: usize,
+        max: usize,
+    ) -> Result<Vec<Listed>, FsError> {
+        loop {
+            let Stretch {
+                mut listed,
+                unknown,
+            } = listing.page(from, max).await?;
+            let Some((last, _)) = unknown.last() else {
+                return Ok(listed);
+            };
+            from = last.saturating_add(1);
+            let mut asked = stream::iter(unknown)
+                .map(|(number, name)| self.find_out(dir, number, name))
+                .buffered(DOUBTS_AT_ONCE);
+            while let Some(found) = asked.next().await {
+                listed.extend(found?);
+            }
+            if !listed.is_empty() {
+                listed.sort_unstable_by_key(|listed| listed.number);
+                return Ok(listed);
+            }
+        }
+    }
+
+    async fn find_out(
+        &self,
+        dir: &Arc<Node>,
+        number: usize,
+        name: Name,
+    ) -> Result<Option<Listed>, FsError> {
+        let told = self.ask_name(dir, &name).await?;
+        Ok(told.attr.map(|attr| Listed {
+            number,
+            entry: Entry { name, attr },
+            heard: told.heard,
+        }))
     }
 }
 

@@ -70,7 +70,7 @@ impl Table {
         if !listing.is_whole(ENTRIES_MAX).await {
             return None;
         }
-        let listed = listing.page(0, ENTRIES_MAX).await.ok()?;
+        let listed = listing.page(0, ENTRIES_MAX).await.ok()?.listed;
         Some(Self::new(listed.into_iter().map(|listed| listed.entry)))
     }
 

@@ -115,7 +115,7 @@ async fn what_changes_in_a_listing_counts() {
         kept.set(&name(number), Some(attr), Instant::now().into());
     }
     kept.set(&name(5), None, Instant::now().into());
-    assert_eq!(kept.page(0, 1000).await.unwrap().len(), 109);
+    assert_eq!(kept.page(0, 1000).await.unwrap().listed.len(), 109);
     listings.get(dir.id).unwrap();
     assert!(listings.kept.lock().bytes > before + 100 * 20);
 }
