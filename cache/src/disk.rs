@@ -8,6 +8,7 @@
 //! - Readers (any thread) read slot, then bytes, and compare the hash (`content`, `inner`).
 //! - One writer thread takes stores from a bounded queue, hashes, writes and evicts (`writer`, `evict`).
 //! - One thread looks once through what an earlier run left, for the sake of the budget (`scan`).
+//! - Who wants something kept says so (`guard`, `pins`), and what there is of it (`holdings`).
 //!
 //! Invariants
 //! - Nothing unverified is served: a hash covers all present bytes of a chunk, a check its slot, a
@@ -22,11 +23,14 @@
 pub(crate) mod content;
 mod evict;
 pub(crate) mod file;
+mod guard;
+mod holdings;
 mod inner;
 pub(crate) mod layout;
 mod limits;
 mod opened;
 pub(crate) mod pack;
+pub(crate) mod pins;
 mod queue;
 pub(crate) mod scan;
 pub(crate) mod share;
@@ -37,6 +41,9 @@ mod writer;
 
 use crate::chunk::Chunk;
 use crate::key::ContentKey;
+use guard::Guard;
+pub use guard::{PinError, PinReport, PinRoom};
+pub use holdings::Whole;
 use inner::{Counters, Inner};
 use layout::{Header, mask_bytes};
 use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX};
@@ -138,14 +145,22 @@ impl Disk {
         let owned = Owned::open(&config.root, share)?;
         let paths = owned.paths.clone();
         let packs = Packs::open(paths.clone()).map_err(io_error(&paths.packs_dir()))?;
+        let counters = Counters::default();
+        let damaged = || {
+            counters.corrupt.fetch_add(1, Relaxed);
+            tracing::warn!("the list of pins is damaged: nothing is pinned");
+        };
+        let guard = Guard::open(paths.clone(), config.budget_bytes, damaged);
+        let guard = Arc::new(guard.map_err(io_error(&paths.pins()))?);
         let inner = Arc::new(Inner {
             paths,
             budget_bytes: config.budget_bytes,
             table: Table::default(),
             packs,
             opened: Opened::new(),
+            guard,
             queue: Queue::default(),
-            counters: Counters::default(),
+            counters,
             skip: AtomicU64::new(0),
         });
         let spawn = |name: &str, work: fn(&Inner)| {
@@ -266,10 +281,17 @@ impl Disk {
     /// Waits until what an earlier run left is counted, what was stored is written and what is too
     /// much is evicted; for tests and figures. Blocks the thread.
     pub fn settle(&self) {
-        if let Some(scan) = self.scan.lock().take() {
+        self.wait_for_scan();
+        self.inner.queue.wait_idle();
+    }
+
+    /// Waits until what an earlier run left is known. Blocks the thread.
+    pub fn wait_for_scan(&self) {
+        // The lock is held meanwhile, so that everybody waits for the one thread.
+        let mut scan = self.scan.lock();
+        if let Some(scan) = scan.take() {
             let _ = scan.join();
         }
-        self.inner.queue.wait_idle();
     }
 
     /// Figures now.

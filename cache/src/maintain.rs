@@ -7,7 +7,7 @@ use crate::disk::content::{Content, OpenFailure};
 use crate::disk::layout::{FoundSlot, SharePaths, unhex};
 use crate::disk::share::{Owned, owner};
 use crate::disk::table::nanos_of;
-use crate::disk::{DiskError, file, pack, scan};
+use crate::disk::{DiskError, file, pack, pins, scan};
 use crate::key::ContentDigest;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -81,6 +81,8 @@ struct Held {
     item: Item,
     bytes: u64,
     used_nanos: u64,
+    /// It is pinned, or holds something that is.
+    pinned: bool,
 }
 
 /// Figures of every share's cache under `root`; of none if there is no such directory.
@@ -132,7 +134,7 @@ pub fn verify(
     Ok(report)
 }
 
-/// Removes the cache of one share, or of all.
+/// Removes the cache of one share, or of all, and its pins.
 pub fn clear(root: &Path, share: Option<ShareId>) -> io::Result<SweepReport> {
     let mut report = SweepReport::default();
     for share in shares(root, share)? {
@@ -148,6 +150,7 @@ pub fn clear(root: &Path, share: Option<ShareId>) -> io::Result<SweepReport> {
                 _ => {}
             }
         }
+        file::remove(&owned.paths.pins())?;
         file::remove(&owned.paths.format())?;
         // Last, so that nobody can own a directory that is half gone.
         file::remove(&owned.paths.lock())?;
@@ -158,7 +161,8 @@ pub fn clear(root: &Path, share: Option<ShareId>) -> io::Result<SweepReport> {
 }
 
 /// Removes what was not used for `older_than`, then the least recently used until all shares together
-/// take at most `to_bytes`. Small contents go together with those they are packed with.
+/// take at most `to_bytes`. Small contents go together with those they are packed with. What is pinned
+/// stays.
 pub fn gc(
     root: &Path,
     older_than: Option<Duration>,
@@ -173,7 +177,7 @@ pub fn gc(
         let paths = SharePaths::new(root, share);
         for item in items(&paths)? {
             total += item.bytes;
-            if held.is_some() {
+            if held.is_some() && !item.pinned {
                 removable.push((owned.len(), item));
             }
         }
@@ -259,12 +263,15 @@ fn own(root: &Path, share: ShareId, skipped: &mut Vec<Skipped>) -> io::Result<Op
 }
 
 fn items(paths: &SharePaths) -> io::Result<Vec<Held>> {
+    let pins = pins::load(paths)?.unwrap_or_default();
+    let pinned: HashSet<_> = pins.values().flatten().map(|c| c.digest).collect();
     let mut items = Vec::new();
     scan::contents(paths, &mut |found| {
         items.push(Held {
             item: Item::Content(found.digest),
             bytes: found.bytes,
             used_nanos: found.used_nanos,
+            pinned: pinned.contains(&found.digest),
         });
         true
     })?;
@@ -288,6 +295,7 @@ fn items(paths: &SharePaths) -> io::Result<Vec<Held>> {
             },
             bytes: metadata.len(),
             used_nanos: metadata.modified().map_or(0, nanos_of),
+            pinned: digests.iter().any(|digest| pinned.contains(digest)),
         });
     }
     Ok(items)

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, UNIX_EPOCH};
 use wormhole_protocol::limits::{BLOCK_BYTES, CHUNK_BYTES};
@@ -338,6 +339,12 @@ impl Content {
             Err(rustix::io::Errno::NXIO) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether `file` is the one with the bytes of this content.
+    pub(crate) fn is_data(&self, file: &File) -> io::Result<bool> {
+        let (ours, other) = (self.data.metadata()?, file.metadata()?);
+        Ok((ours.dev(), ours.ino()) == (other.dev(), other.ino()))
     }
 
     /// Room both files take, in bytes.

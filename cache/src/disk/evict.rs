@@ -1,8 +1,8 @@
 //! Keeping within the budget: least recently used first.
 //!
 //! Contents go whole, packs go whole; a content that holds a large part of the budget goes piece by
-//! piece from its start, so that one huge file read in order flows through a smaller cache. For the
-//! writer thread only.
+//! piece from its start, so that one huge file read in order flows through a smaller cache. What is
+//! guarded stays; guarded contents of packs move to another one. For the writer thread only.
 
 use crate::disk::content::{Content, OpenFailure};
 use crate::disk::file;
@@ -25,45 +25,54 @@ pub(crate) fn enforce(inner: &Inner) {
         let bytes = inner.table.bytes();
         make_room(inner, inner.packs.bytes() + bytes - bytes / SLACK_PART);
     }
-    while inner.packs.len() > PACKED_MAX && evict_pack(inner).is_some() {}
+    while inner.packs.len() > PACKED_MAX {
+        let oldest = inner.packs.oldest();
+        if oldest
+            .and_then(|number| evict_pack(inner, number))
+            .is_none()
+        {
+            break;
+        }
+    }
+}
+
+/// What can go, in one piece.
+enum Item {
+    Pack(u32),
+    Content(Resident),
 }
 
 /// Evicts until at most `target` bytes are held, or nothing is left to evict.
 pub(crate) fn make_room(inner: &Inner, target: u64) {
-    let mut residents = inner.table.residents();
-    residents.sort_unstable_by_key(|resident| resident.used_nanos);
-    let mut residents = residents.into_iter().peekable();
-    loop {
+    let packs = inner.packs.uses().into_iter();
+    // Of things as old, packs go first.
+    let packs = packs.map(|(number, used)| ((used, 0), Item::Pack(number)));
+    let residents = inner.table.residents().into_iter();
+    let contents = residents.map(|resident| ((resident.used_nanos, 1), Item::Content(resident)));
+    let mut items: Vec<_> = packs.chain(contents).collect();
+    items.sort_unstable_by_key(|(age, _)| *age);
+    for (_, item) in items {
         let Some(excess) = inner.resident_bytes().checked_sub(target + 1) else {
             return;
         };
-        let pack = inner.packs.oldest();
-        let freed = match (residents.peek(), pack) {
-            (None, None) => return,
-            (None, Some(_)) => evict_pack(inner),
-            (Some(content), Some((_, _, used))) if used <= content.used_nanos => evict_pack(inner),
-            (Some(content), _) => {
-                let freed = evict_content(inner, *content, excess + 1);
-                residents.next();
-                freed
-            }
+        let freed = match item {
+            Item::Pack(number) => evict_pack(inner, number),
+            Item::Content(resident) => evict_content(inner, resident, excess + 1),
         };
-        match freed {
-            Some(bytes) => inner.counters.evicted_bytes.fetch_add(bytes, Relaxed),
-            // What cannot be removed must not be tried for ever.
-            None if residents.peek().is_none() => return,
-            None => continue,
-        };
+        // What cannot be removed must not be tried for ever.
+        let freed = freed.unwrap_or(0);
+        inner.counters.evicted_bytes.fetch_add(freed, Relaxed);
     }
 }
 
-fn evict_pack(inner: &Inner) -> Option<u64> {
-    let (number, _, _) = inner.packs.oldest()?;
-    count_error(inner, inner.packs.evict(number))
+fn evict_pack(inner: &Inner, number: u32) -> Option<u64> {
+    let keep = |digest: &ContentDigest| inner.guard.is_pinned(digest);
+    count_error(inner, inner.packs.evict(number, keep))
 }
 
-/// Evicts a content, or about `need` bytes of a huge one.
+/// Evicts a content, or about `need` bytes of a huge one; nothing of one that is guarded.
 fn evict_content(inner: &Inner, resident: Resident, need: u64) -> Option<u64> {
+    let _evicting = inner.guard.begin_eviction(resident.digest)?;
     let huge = resident.bytes > inner.budget_bytes / HUGE_PART && need < resident.bytes;
     if huge && let Ok(freed @ 1..) = evict_range(inner, resident, need) {
         return Some(freed);

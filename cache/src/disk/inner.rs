@@ -2,6 +2,7 @@
 
 use crate::chunk::Chunk;
 use crate::disk::content::{Content, OpenFailure};
+use crate::disk::guard::Guard;
 use crate::disk::layout::{FoundSlot, Header, SharePaths, Slot};
 use crate::disk::limits::{RUN_CHUNKS_MAX, USE_PERSIST_SECS};
 use crate::disk::opened::Opened;
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) table: Table,
     pub(crate) packs: Packs,
     pub(crate) opened: Opened,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     /// Stores still to be skipped after the disk failed.

@@ -6,6 +6,7 @@
 //! <root>/<share>/data/<2>/<30>.data         byte i of the content at offset i, sparse
 //! <root>/<share>/data/<2>/<30>.index        header, then one slot per chunk, sparse
 //! <root>/<share>/packs/<8>.pack             small contents, see `pack`
+//! <root>/<share>/pins                       what is never evicted, see `pins`
 //! ```
 //! All numbers are little endian. A slot of zeros is an absent chunk.
 
@@ -155,6 +156,10 @@ impl SharePaths {
 
     pub(crate) fn format(&self) -> PathBuf {
         self.dir.join("format")
+    }
+
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.dir.join("pins")
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

@@ -36,7 +36,19 @@ pub(crate) const HUGE_PART: u64 = 8;
 pub(crate) const SLACK_PART: u64 = 16;
 /// Most slots cleared by one write when a range is evicted.
 pub(crate) const EVICT_CHUNKS_MAX: u64 = 512;
+/// This part of the budget is never taken by what may not be evicted: the rest of the cache lives there.
+pub(crate) const UNPINNED_PART: u64 = 8;
+/// Pins of one share.
+pub(crate) const PINS_MAX: usize = 1024;
+/// Contents all pins of a share name together.
+pub(crate) const PINNED_CONTENTS_MAX: usize = 1_000_000;
+/// Longest name of a pin.
+pub(crate) const PIN_NAME_BYTES_MAX: usize = 4096;
+/// Slots whose masks are looked at together.
+pub(crate) const MASK_CHUNKS_MAX: usize = 1024;
 
+const _: () = assert!(UNPINNED_PART < SLACK_PART);
+const _: () = assert!(PINNED_CONTENTS_MAX < PACKED_MAX && PINNED_CONTENTS_MAX < CONTENTS_MAX);
 const _: () = assert!(PACK_BYTES_MAX + 2 * PACKED_BYTES_MAX < u32::MAX as u64);
 const _: () = assert!(BATCH_BYTES_MAX < QUEUE_BYTES_MAX);
 const _: () = assert!(READ_RUN_CHUNKS_MAX as u64 * CHUNK_BYTES as u64 == READ_BYTES_MAX);

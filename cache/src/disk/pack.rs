@@ -272,7 +272,12 @@ impl Packs {
             Found::Chunk(present) => present.merge(chunk),
             Found::Absent | Found::Damaged => chunk.clone(),
         };
-        let slot = slot_of(&chunk);
+        self.write_record(digest, size, &chunk)
+    }
+
+    /// Appends a record, whatever there is of its content already; the bytes written.
+    fn write_record(&self, digest: ContentDigest, size: u32, chunk: &Chunk) -> io::Result<u64> {
+        let slot = slot_of(chunk);
         let record = Record {
             mask: slot.mask,
             size,
@@ -314,22 +319,45 @@ impl Packs {
         kill(&*self.file(at.pack)?, at.offset, at.payload, *digest)
     }
 
-    /// The least recently used pack: number, bytes, last use.
-    pub(crate) fn oldest(&self) -> Option<(u32, u64, u64)> {
-        let state = self.state.lock();
-        let packs = state.packs.iter();
-        packs
-            .map(|(number, pack)| (*number, pack.bytes, pack.used_nanos))
-            .min_by_key(|(number, _, used)| (*used, *number))
+    /// The least recently used pack.
+    pub(crate) fn oldest(&self) -> Option<u32> {
+        let uses = self.uses().into_iter();
+        uses.min_by_key(|(number, used)| (*used, *number))
+            .map(|(number, _)| number)
     }
 
-    /// Removes a pack and all it holds; the bytes freed. For the writer thread only.
-    pub(crate) fn evict(&self, number: u32) -> io::Result<u64> {
+    /// All packs: number and last use.
+    pub(crate) fn uses(&self) -> Vec<(u32, u64)> {
+        let state = self.state.lock();
+        let packs = state.packs.iter();
+        packs.map(|(n, pack)| (*n, pack.used_nanos)).collect()
+    }
+
+    /// Which blocks of a content of `size` bytes there are, as far as memory tells: all or none.
+    pub(crate) fn mask(&self, digest: &ContentDigest, size: u32) -> BlockMask {
+        match self.state.lock().map.get(digest) {
+            // A record holds as many bytes as its content only if it holds all of them.
+            Some(at) if at.payload == size => BlockMask::covering(0, size as usize),
+            _ => BlockMask::EMPTY,
+        }
+    }
+
+    /// Removes a pack and all it holds, but for what `keep` says: that moves to another pack. The bytes
+    /// freed by that. For the writer thread only.
+    pub(crate) fn evict(
+        &self,
+        number: u32,
+        keep: impl Fn(&ContentDigest) -> bool,
+    ) -> io::Result<u64> {
         {
             let mut state = self.state.lock();
             if state.active == number {
                 state.active = number.wrapping_add(1);
             }
+        }
+        let moved = self.move_out(number, keep)?;
+        {
+            let mut state = self.state.lock();
             state.map.retain(|_, at| at.pack != number);
             state.files.pop(&number);
         }
@@ -339,7 +367,35 @@ impl Packs {
         state.files.pop(&number);
         let bytes = state.packs.remove(&number).map_or(0, |pack| pack.bytes);
         state.bytes -= bytes;
-        Ok(bytes)
+        Ok(bytes.saturating_sub(moved))
+    }
+
+    /// Appends what is to be kept of a pack to the active one; the bytes written.
+    fn move_out(&self, number: u32, keep: impl Fn(&ContentDigest) -> bool) -> io::Result<u64> {
+        let file = match self.file(number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other?,
+        };
+        let mut kept = Vec::new();
+        records(&file, |offset, record| {
+            if !record.is_dead() && keep(&record.digest) {
+                kept.push((offset, record));
+            }
+        })?;
+        let mut written = 0;
+        for (offset, record) in kept {
+            let at = self.state.lock().map.get(&record.digest).copied();
+            // What is known to be elsewhere is a later record of the same; what is not known at all was
+            // not scanned yet.
+            if at.is_some_and(|at| (at.pack, at.offset) != (number, offset)) {
+                continue;
+            }
+            let read = read_record(&file, offset, record.payload)?;
+            if let Some(chunk) = read.and_then(|(record, payload)| record.verify(payload)) {
+                written += self.write_record(record.digest, record.size, &chunk)?;
+            }
+        }
+        Ok(written)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -352,15 +408,7 @@ impl Packs {
 
     /// Writes the last use of each pack to its file's time.
     pub(crate) fn persist_uses(&self) {
-        let packs: Vec<_> = {
-            let state = self.state.lock();
-            state
-                .packs
-                .iter()
-                .map(|(n, pack)| (*n, pack.used_nanos))
-                .collect()
-        };
-        for (number, nanos) in packs {
+        for (number, nanos) in self.uses() {
             let used = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
             // A time that cannot be written only makes the pack look older after a restart.
             let _ = file::open(&self.paths.pack(number)).and_then(|f| f.set_modified(used));

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod keep;
 mod room;
 
 use super::*;
