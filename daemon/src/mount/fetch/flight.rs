@@ -277,9 +277,13 @@ impl Flight {
     }
 
     fn publish(&mut self, slot: usize, chunk: &Chunk) {
-        let claimed = &mut self.owed[slot].1;
-        self.fetcher.memory.insert(claimed.key(), chunk.clone());
-        claimed.publish(chunk);
+        let index = self.owed[slot].0;
+        let key = self.owed[slot].1.key();
+        self.fetcher.memory.insert(key, chunk.clone());
+        // What was asked for and what is read ahead are claims of their own, also of one chunk.
+        for (_, claimed) in self.owed.iter_mut().filter(|(i, _)| *i == index) {
+            claimed.publish(chunk);
+        }
     }
 
     fn check_wanted(&mut self) -> Result<(), End> {
