@@ -46,7 +46,8 @@ pub use guard::{PinError, PinReport, PinRoom};
 pub use holdings::Whole;
 use inner::{Counters, Inner};
 use layout::{Header, mask_bytes};
-use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX};
+use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX, SOUND_MAX};
+use lru::LruCache;
 use opened::Opened;
 use pack::Packs;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ use queue::{Job, Queue};
 use serde::Serialize;
 use share::Owned;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -159,6 +161,9 @@ impl Disk {
             packs,
             opened: Opened::new(),
             guard,
+            sound: Mutex::new(LruCache::new(
+                NonZeroUsize::new(SOUND_MAX).unwrap_or(NonZeroUsize::MIN),
+            )),
             queue: Queue::default(),
             counters,
             skip: AtomicU64::new(0),

@@ -1,8 +1,8 @@
 //! The command line: what is typed, what it means ([`plan`]), and one file for each command.
 //!
 //! The only floor that speaks to people: errors of the rooms below end here as one sentence on stderr,
-//! with their causes. Exit codes: 0 done, 1 failed, 2 wrongly called, 128 and the signal's number for a
-//! benchmark that a signal ended; for mount(8), which has codes of its own, 32 failed and 1 wrongly
+//! with their causes. Exit codes: 0 done, 1 failed, 2 wrongly called, 128 and the signal's number for what
+//! a signal ended (a benchmark, fetching ahead); for mount(8), which has codes of its own, 32 failed and 1 wrongly
 //! called.
 
 mod advertise;
@@ -14,15 +14,19 @@ mod demo;
 mod flags;
 mod helper;
 mod host;
+mod keep;
 mod logging;
 mod mount;
 mod options;
+mod orders;
 mod output;
+mod place;
 mod plan;
 mod process;
 mod status;
 mod ticket_source;
 mod unmount;
+mod watch;
 
 use clap::Parser;
 use flags::{Command, Flags};
@@ -99,6 +103,10 @@ fn run_command(flags: Flags) -> Result<(), Failure> {
         Command::MountDaemon(_) => daemonize::run_child(verbose)?,
         Command::Unmount(flags) => unmount::run(&flags)?,
         Command::Status(flags) => status::run(&flags)?,
+        Command::Warm(flags) => keep::warm(&flags)?,
+        Command::Pin(flags) => keep::pin(&flags)?,
+        Command::Unpin(flags) => keep::unpin(&flags)?,
+        Command::Watch(flags) => watch::run(&flags)?,
         Command::Cache(flags) => cache::run(flags)?,
         Command::Demo(flags) => demo::run(flags)?,
         Command::Bench(flags) => bench::run(*flags)?,

@@ -151,6 +151,8 @@ pub struct MountPlan {
     pub owner: OwnerMode,
     /// Whether other users may look.
     pub allow_other: bool,
+    /// Whether the kernel may read files that are wholly in the disk cache by itself.
+    pub passthrough: bool,
     /// Whether the mount may hide files.
     pub nonempty: bool,
     /// Whether programs in it may not be started.
@@ -296,6 +298,7 @@ mod tests {
             timeout: Duration::from_secs(3),
             owner: OwnerMode::Host,
             allow_other: true,
+            passthrough: false,
             nonempty: true,
             noexec: true,
             metrics: Some("127.0.0.1:9".parse().unwrap()),

@@ -28,9 +28,13 @@ pub mod locks;
 pub mod mountpoint;
 pub mod notify;
 pub mod opens;
+pub mod passthrough;
+pub mod pins;
 pub mod readahead;
 pub mod stats;
 pub mod vfs;
+pub mod warm;
+pub mod watch;
 pub mod write;
 
 use crate::rpc::{Connect, PathEstimate, Remote};
@@ -39,6 +43,8 @@ use lease::LeaseSnapshot;
 use link::{Link, LinkError, LinkSnapshot};
 use mountpoint::Unmount;
 use opens::Opens;
+use passthrough::PassthroughSnapshot;
+use pins::{PinSnapshot, Pins};
 use serde::Serialize;
 use stats::{
     BufferSnapshot, BulkSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, LeaseCounts,
@@ -47,8 +53,9 @@ use stats::{
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::watch as latest;
 use vfs::{Vfs, VfsConfig};
+use warm::{WarmError, Warmer};
 use wormhole_cache::{Disk, DiskConfig, DiskError, DiskStats, MemoryStats};
 use wormhole_protocol::Access;
 
@@ -80,6 +87,8 @@ pub struct MountConfig {
     pub write_buffer_bytes: u64,
     /// Changes nothing, whatever the host would allow.
     pub read_only: bool,
+    /// Lets the kernel read files that are wholly in the disk cache by itself.
+    pub passthrough: bool,
     /// How the kernel sees it.
     pub fuse: FuseOptions,
 }
@@ -110,7 +119,10 @@ pub struct Mounted {
     fuse: Arc<FuseStats>,
     l2_note: Option<String>,
     timeout: Duration,
-    ended: watch::Receiver<bool>,
+    ended: latest::Receiver<bool>,
+    pins: Arc<Pins>,
+    /// Brings what is pinned; ended with the mount.
+    refreshing: tokio::task::AbortHandle,
 }
 
 /// What a mount is doing.
@@ -150,6 +162,10 @@ pub struct MountSnapshot {
     pub l2: Option<DiskStats>,
     /// Why there is no disk cache, if one was wanted.
     pub l2_note: Option<String>,
+    /// What stays in the disk cache.
+    pub pins: Vec<PinSnapshot>,
+    /// Files the kernel reads from the disk cache by itself.
+    pub passthrough: PassthroughSnapshot,
     /// Nodes the kernel knows.
     pub nodes: usize,
     /// Open files and directories.
@@ -184,12 +200,20 @@ impl Mounted {
             link.clone(),
             disk,
         ));
+        if !config.passthrough {
+            vfs.passthrough().refuse("turned off");
+        }
         let opens: Weak<Opens> = Arc::downgrade(vfs.opens());
         link.reclaim_by(opens);
         vfs.listen();
         let fuse_stats = Arc::new(FuseStats::default());
         let ended = mount(&config, vfs.clone(), fuse_stats.clone()).await?;
+        let pins = Arc::new(Pins::default());
+        let (kept, files) = (pins.clone(), vfs.clone());
+        let refreshing = tokio::spawn(async move { kept.refresh(&files).await }).abort_handle();
         Ok(Self {
+            pins,
+            refreshing,
             mountpoint: config.mountpoint,
             share_name: welcome.name.to_string(),
             share_id: welcome.share.to_string(),
@@ -224,6 +248,24 @@ impl Mounted {
         self.vfs.access()
     }
 
+    /// Its file system.
+    pub fn vfs(&self) -> &Arc<Vfs> {
+        &self.vfs
+    }
+
+    /// Brings subtrees to the disk cache.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn warmer(&self) -> Result<Warmer, WarmError> {
+        Warmer::new(&self.vfs)
+    }
+
+    /// What stays in the disk cache.
+    pub fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
     /// Unmounts (lazily if programs still use it), sends what was written and is not on the host yet, writes
     /// what is left for the disk cache, and says goodbye to the host.
     ///
@@ -242,6 +284,7 @@ impl Mounted {
                 return Err(error);
             }
         }
+        self.refreshing.abort();
         let is_sent = self.vfs.write_buffer().drain(self.timeout).await;
         if let Some(disk) = self.vfs.fetcher().disk().cloned() {
             let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
@@ -277,6 +320,8 @@ impl Mounted {
             l1: fetcher.memory().stats(),
             l2: fetcher.disk().map(|disk| disk.stats()),
             l2_note: self.l2_note.clone(),
+            pins: self.pins.snapshot(&self.vfs),
+            passthrough: self.vfs.passthrough().snapshot(),
             nodes: self.vfs.nodes(),
             handles: self.vfs.handles(),
         }
@@ -311,7 +356,7 @@ async fn mount(
     config: &MountConfig,
     vfs: Arc<Vfs>,
     stats: Arc<FuseStats>,
-) -> Result<watch::Receiver<bool>, MountError> {
+) -> Result<latest::Receiver<bool>, MountError> {
     let mountpoint = config.mountpoint.clone();
     let options = config.fuse.clone();
     let runtime = tokio::runtime::Handle::current();
@@ -329,7 +374,7 @@ async fn mount(
         mountpoint: config.mountpoint.clone(),
         source,
     })?;
-    let (ended, watch_end) = watch::channel(false);
+    let (ended, watch_end) = latest::channel(false);
     std::thread::Builder::new()
         .name("fuse-end".into())
         .spawn(move || {

@@ -11,6 +11,7 @@ use crate::key::ContentKey;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use wormhole_protocol::limits::CHUNK_BYTES;
 use wormhole_protocol::{BlockMask, ChunkIndex};
 
@@ -146,41 +147,81 @@ impl Disk {
         let digest = content.digest();
         let hold = self.inner.guard.hold(PinnedContent { digest, size })?;
         let content = self.inner.content(header, digest)?;
-        let file = self.check_whole(&content).ok().flatten()?;
+        let file = self.open_checked(&content).ok().flatten()?;
         Some(Whole { file, _hold: hold })
     }
 
-    /// A descriptor of its own, which cannot write, of a content whose every byte was found sound.
-    fn check_whole(&self, content: &Content) -> io::Result<Option<File>> {
-        let chunks = content.chunks();
-        let mut at = 0;
-        while at < chunks {
-            let step = usize::try_from(chunks - at)
-                .map_or(RUN_CHUNKS_MAX, |left| left.min(RUN_CHUNKS_MAX));
-            let slots = content.slots(ChunkIndex(at), step)?;
-            let whole: Option<Vec<_>> = (at..)
-                .zip(&slots)
-                .map(|(index, slot)| match slot {
-                    FoundSlot::Present(slot) if content.is_whole(ChunkIndex(index), *slot) => {
-                        Some(*slot)
-                    }
-                    _ => None,
-                })
-                .collect();
-            let Some(slots) = whole else {
-                return Ok(None);
-            };
-            let read = content.whole_run(ChunkIndex(at), &slots)?;
-            if read.into_iter().any(|chunk| chunk.verify().is_none()) {
-                return Ok(None);
-            }
-            at += step as u64;
-        }
-        let file = file::open_read(&self.inner.paths.data(&content.digest()))?;
-        // The one that was checked, and as long as the content: the kernel knows no other end.
-        Ok(
-            (content.is_data(&file)? && file.metadata()?.len() == content.header().size)
-                .then_some(file),
-        )
+    /// Whether a content was found to be whole and sound before, so that it will be opened without reading
+    /// it all.
+    pub fn is_known_whole(&self, content: &ContentKey) -> bool {
+        self.inner.sound.lock().contains(&content.digest())
     }
+
+    /// A descriptor of its own, which cannot write, of a content whose every byte was found sound: now, or
+    /// earlier if the file is still as it was then.
+    fn open_checked(&self, content: &Content) -> io::Result<Option<File>> {
+        let digest = content.digest();
+        let file = file::open_read(&self.inner.paths.data(&digest))?;
+        let stamp = Stamp::of(&file)?;
+        if self.inner.sound.lock().get(&digest) == Some(&stamp) {
+            return Ok(Some(file));
+        }
+        // The one that is checked, and as long as the content: the kernel knows no other end.
+        let is_meant = content.is_data(&file)? && stamp.len == content.header().size;
+        if !is_meant || !is_sound(content)? || Stamp::of(&file)? != stamp {
+            return Ok(None);
+        }
+        self.inner.sound.lock().push(digest, stamp);
+        Ok(Some(file))
+    }
+}
+
+/// A file as it was when it was checked: whoever writes to it changes its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// Whether all of a content is here, every byte as it was stored.
+fn is_sound(content: &Content) -> io::Result<bool> {
+    let chunks = content.chunks();
+    let mut at = 0;
+    while at < chunks {
+        let step =
+            usize::try_from(chunks - at).map_or(RUN_CHUNKS_MAX, |left| left.min(RUN_CHUNKS_MAX));
+        let slots = content.slots(ChunkIndex(at), step)?;
+        let whole: Option<Vec<_>> = (at..)
+            .zip(&slots)
+            .map(|(index, slot)| match slot {
+                FoundSlot::Present(slot) if content.is_whole(ChunkIndex(index), *slot) => {
+                    Some(*slot)
+                }
+                _ => None,
+            })
+            .collect();
+        let Some(slots) = whole else {
+            return Ok(false);
+        };
+        let read = content.whole_run(ChunkIndex(at), &slots)?;
+        if read.into_iter().any(|chunk| chunk.verify().is_none()) {
+            return Ok(false);
+        }
+        at += step as u64;
+    }
+    Ok(true)
 }

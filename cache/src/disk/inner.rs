@@ -3,6 +3,7 @@
 use crate::chunk::Chunk;
 use crate::disk::content::{Content, OpenFailure};
 use crate::disk::guard::Guard;
+use crate::disk::holdings::Stamp;
 use crate::disk::layout::{FoundSlot, Header, SharePaths, Slot};
 use crate::disk::limits::{RUN_CHUNKS_MAX, USE_PERSIST_SECS};
 use crate::disk::opened::Opened;
@@ -10,6 +11,8 @@ use crate::disk::pack::{Found, Packs};
 use crate::disk::queue::{Job, Queue};
 use crate::disk::table::{Table, now_nanos};
 use crate::key::ContentDigest;
+use lru::LruCache;
+use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -33,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) packs: Packs,
     pub(crate) opened: Opened,
     pub(crate) guard: Arc<Guard>,
+    /// Contents that were found whole and sound. Lock: for moments only.
+    pub(crate) sound: Mutex<LruCache<ContentDigest, Stamp>>,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     /// Stores still to be skipped after the disk failed.

@@ -44,6 +44,8 @@ pub(crate) const PINS_MAX: usize = 1024;
 pub(crate) const PINNED_CONTENTS_MAX: usize = 1_000_000;
 /// Longest name of a pin.
 pub(crate) const PIN_NAME_BYTES_MAX: usize = 4096;
+/// Contents that are remembered to have been whole and sound.
+pub(crate) const SOUND_MAX: usize = 64 * 1024;
 /// Slots whose masks are looked at together.
 pub(crate) const MASK_CHUNKS_MAX: usize = 1024;
 

@@ -188,6 +188,7 @@ mod tests {
             allow_other: false,
             nonempty: false,
             noexec: false,
+            passthrough: true,
             metrics: None,
         }
     }

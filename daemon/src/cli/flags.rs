@@ -53,7 +53,7 @@ the variable WORMHOLE_TICKET.
 
 Options behind -o, as in fstab, each like the flag of that name:
   l1_size= l2_size= cache_dir= no_l2 write_buffer= ro attr_ttl= timeout= owner= allow_other
-  metrics= ticket_file=
+  no_passthrough metrics= ticket_file=
   nonempty   the mount may hide files that are in the directory
   noexec     programs in the mount cannot be started
   rw         what the ticket allows, which is the default
@@ -75,6 +75,39 @@ Examples:
   wormhole cache verify --json
   wormhole cache gc --older-than 7d --l2-size 2G
   wormhole cache clear --share 3f9c...";
+
+const WARM_EXAMPLES: &str = "\
+Examples:
+  wormhole warm ~/mnt/project              fetch all of it; Ctrl-C stops, what was fetched stays
+  wormhole warm --check ~/mnt/project      how much of it is here? exits with 1 if not all is
+  wormhole warm --json ~/mnt/film.mkv
+
+What is here is read without the network, for as long as it is not changed on the host and there is
+room for it in the disk cache (`wormhole mount --l2-size`). To have it stay, pin it.";
+
+const PIN_EXAMPLES: &str = "\
+Examples:
+  wormhole pin ~/mnt/project
+  wormhole status                          lists what is pinned
+  wormhole unpin ~/mnt/project
+
+All of it is fetched, and not evicted from the disk cache until it is unpinned or `wormhole cache
+clear` removes everything. Pins outlive the mount: when the share is mounted again with the same
+cache, what changed meanwhile is fetched. They may take seven eighths of --l2-size.";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  wormhole watch ~/mnt/project             until Ctrl-C
+  wormhole watch --json ~/mnt/project | while read -r change; do make; done
+
+One line for each name that was created, removed, modified (content) or got other attributes (mode, owner,
+times). A rename is a removal and a creation; what was in a removed folder went with it. Of
+changes in quick succession the last may be all that is told. inotify in a mount tells what programs do
+through that mount; this tells what is done elsewhere, and, up to half a minute later, the rest.
+
+With --json each line is an object: first {\"event\":\"watching\",\"directories\":N,\"names\":N}, when everything
+from then on will be told, then {\"event\":\"created\",\"path\":\"/mnt/a\",\"kind\":\"file\"}; kinds are file,
+directory, symlink and other. Bytes in paths that are no text are written \\xNN.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -104,6 +137,14 @@ pub(super) enum Command {
     Unmount(UnmountFlags),
     /// Show the mounts and hosts on this machine
     Status(StatusFlags),
+    /// Fetch a file or folder of a mount into its disk cache ahead of need
+    Warm(WarmFlags),
+    /// Keep a file or folder of a mount in its disk cache, whatever else is read
+    Pin(PinFlags),
+    /// Let a file or folder that was pinned leave the disk cache again
+    Unpin(UnpinFlags),
+    /// Tell what changes in a file or folder of a mount, wherever it is changed
+    Watch(WatchFlags),
     /// Look after the disk cache
     Cache(CacheFlags),
     /// Host, mount, read and verify a folder on this machine alone
@@ -209,6 +250,10 @@ pub(super) struct MountFlags {
     /// Let other users of this machine in
     #[arg(long)]
     pub(super) allow_other: bool,
+    /// Read every file through this program. Else, as root, files that are wholly in the cache on disk are
+    /// handed to the kernel, which reads them as fast as any on this machine
+    #[arg(long)]
+    pub(super) no_passthrough: bool,
     /// Go on in the background once the mount answers
     #[arg(long)]
     pub(super) daemon: bool,
@@ -248,6 +293,45 @@ pub(super) struct StatusFlags {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = WARM_EXAMPLES)]
+pub(super) struct WarmFlags {
+    /// A file or folder in a mount, or a mount point
+    pub(super) path: PathBuf,
+    /// Fetch nothing; say how much is here, and exit with 1 if not all of it is
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = PIN_EXAMPLES)]
+pub(super) struct PinFlags {
+    /// A file or folder in a mount, or a mount point
+    pub(super) path: PathBuf,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnpinFlags {
+    /// What was pinned; it need not be there any more
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = WATCH_EXAMPLES)]
+pub(super) struct WatchFlags {
+    /// A file or folder in a mount, or a mount point
+    pub(super) path: PathBuf,
+    /// Print one JSON object for each change
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = CACHE_EXAMPLES)]
 pub(super) struct CacheFlags {
     #[command(subcommand)]
@@ -260,9 +344,9 @@ pub(super) enum CacheAction {
     Stats(CacheShareFlags),
     /// Check every byte against its checksum, and drop what does not match
     Verify(CacheShareFlags),
-    /// Remove what the cache holds
+    /// Remove what the cache holds, and what is pinned in it
     Clear(CacheShareFlags),
-    /// Remove what has not been used for long, or does not fit
+    /// Remove what has not been used for long, or does not fit, and is not pinned
     Gc(CacheGcFlags),
 }
 

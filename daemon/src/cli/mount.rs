@@ -2,17 +2,19 @@
 
 use super::host::{bind_metrics, bind_status};
 use super::plan::MountOrder;
-use super::{daemonize, output, process};
+use super::{daemonize, orders, output, process};
 use crate::config::{MountPlan, OwnerMode};
 use crate::mount::fuse::{FuseOptions, Owner};
 use crate::mount::lease::LeaseSnapshot;
 use crate::mount::mountpoint::{self, Unmount};
+use crate::mount::pins::PinSnapshot;
 use crate::mount::stats::LeaseCounts;
 use crate::mount::{MountConfig, MountSnapshot, Mounted};
 use crate::path_text::PathText;
 use crate::shutdown::Shutdown;
 use crate::status::report::{
-    ByKind, CacheReport, LeaseReport, LinkReport, MountReport, Report, Role,
+    ByKind, CacheReport, LeaseReport, LinkReport, MountReport, PassthroughReport, PinReport,
+    Report, Role,
 };
 use crate::status::socket::Reporter;
 use crate::transport::Dialer;
@@ -85,6 +87,7 @@ async fn attend(
 ) -> anyhow::Result<()> {
     let reporter = reporter(plan, ticket, mounted);
     let _status = bind_status(&reporter);
+    let _control = orders::bind(mounted);
     let _metrics = bind_metrics(plan.metrics, &reporter).await?;
     announce(&format!(
         "Mounted \"{}\" at {}, {}.",
@@ -129,6 +132,7 @@ fn mount_config(plan: &MountPlan, ticket: &Ticket) -> MountConfig {
         }),
         write_buffer_bytes: plan.write_buffer_bytes,
         read_only: plan.read_only,
+        passthrough: plan.passthrough,
         attr_ttl: plan.attr_ttl,
         timeout: plan.timeout,
         fuse: FuseOptions {
@@ -203,6 +207,18 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         l1: l1_report(&snapshot.l1),
         l2: snapshot.l2.as_ref().map(l2_report),
         l2_note: snapshot.l2_note,
+        pins: snapshot.pins.into_iter().map(pin_report).collect(),
+        passthrough: PassthroughReport {
+            note: snapshot.passthrough.note,
+            opens: snapshot.passthrough.opens,
+            open_files: snapshot.passthrough.open_files,
+            files: snapshot
+                .passthrough
+                .files
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        },
         nodes: snapshot.nodes as u64,
         handles: snapshot.handles as u64,
         ..MountReport::default()
@@ -247,6 +263,15 @@ fn lease_report(leases: &LeaseSnapshot, pushes: &LeaseCounts) -> LeaseReport {
         acknowledged: pushes.heard,
         ended: pushes.ended,
         names_forgotten: pushes.names_forgotten,
+    }
+}
+
+fn pin_report(pin: PinSnapshot) -> PinReport {
+    PinReport {
+        path: pin.path.into(),
+        files: pin.files,
+        bytes: pin.bytes,
+        note: pin.note,
     }
 }
 
@@ -309,13 +334,14 @@ mod tests {
             allow_other: true,
             nonempty: false,
             noexec: true,
+            passthrough: true,
             metrics: None,
         };
         let config = mount_config(&plan, &ticket());
         assert_eq!(config.mountpoint, std::path::Path::new("/m"));
         assert_eq!(config.l1_bytes, 7);
         assert_eq!(config.write_buffer_bytes, 11);
-        assert!(config.read_only);
+        assert!(config.read_only && config.passthrough);
         assert_eq!(config.l2.as_ref().map(|l2| l2.budget_bytes), Some(8));
         assert_eq!(config.attr_ttl, Some(Duration::from_secs(9)));
         assert_eq!(config.timeout, Duration::from_secs(10));

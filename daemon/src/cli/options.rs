@@ -41,6 +41,8 @@ pub(super) struct MountOptions {
     pub(super) owner: Option<OwnerMode>,
     /// `allow_other`
     pub(super) allow_other: bool,
+    /// `no_passthrough`
+    pub(super) no_passthrough: bool,
     /// `nonempty`
     pub(super) nonempty: bool,
     /// `noexec`
@@ -147,6 +149,7 @@ impl MountOptions {
         match option {
             "no_l2" => self.no_l2 = true,
             "allow_other" => self.allow_other = true,
+            "no_passthrough" => self.no_passthrough = true,
             "nonempty" => self.nonempty = true,
             "noexec" => self.noexec = true,
             "exec" => self.noexec = false,
@@ -187,7 +190,7 @@ fn unknown(caller: Caller) -> anyhow::Result<()> {
     }
     bail!(
         "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= attr_ttl= timeout= \
-         owner= allow_other nonempty noexec ticket_file= metrics= ro rw"
+         owner= allow_other no_passthrough nonempty noexec ticket_file= metrics= ro rw"
     )
 }
 
@@ -262,6 +265,13 @@ mod tests {
                 "allow_other",
                 MountOptions {
                     allow_other: true,
+                    ..default()
+                },
+            ),
+            (
+                "no_passthrough",
+                MountOptions {
+                    no_passthrough: true,
                     ..default()
                 },
             ),

@@ -15,6 +15,17 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     }
 }
 
+/// Prints a line of many; false once nobody reads them any more.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn next_line(text: &str) -> io::Result<bool> {
+    match write(io::stdout().lock(), text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
 fn write(mut out: impl Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.write_all(b"\n")?;

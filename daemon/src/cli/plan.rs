@@ -153,6 +153,7 @@ pub(super) fn mount(
         allow_other: flags.allow_other || options.allow_other,
         nonempty: options.nonempty,
         noexec: options.noexec,
+        passthrough: !(flags.no_passthrough || options.no_passthrough),
         metrics: flags.metrics.or(options.metrics),
     };
     Ok(MountOrder {

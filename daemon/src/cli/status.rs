@@ -3,12 +3,15 @@
 use super::flags::StatusFlags;
 use super::output;
 use crate::config::units;
+use crate::path_text::PathText;
 use crate::status::report::{
-    ByKind, CacheReport, HostReport, LeaseReport, MountReport, Report, Role, ShareReport, unix_secs,
+    ByKind, CacheReport, HostReport, LeaseReport, MountReport, PassthroughReport, PinReport,
+    Report, Role, ShareReport, unix_secs,
 };
 use crate::status::{RuntimeDir, socket};
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// `--json`.
@@ -125,6 +128,13 @@ impl Text {
             (Some(l2), _) => self.line(2, &format!("L2      {}", cache(l2))),
             (None, Some(note)) => self.line(2, &format!("L2      none: {note}")),
             (None, None) => self.line(2, "L2      none"),
+        }
+        self.line(2, &format!("direct  {}", direct(&mount.passthrough)));
+        for file in &mount.passthrough.files {
+            self.line(10, &file.to_string());
+        }
+        for pin in &mount.pins {
+            self.line(2, &format!("pinned  {}", pinned(pin, mountpoint)));
         }
         self.line(
             2,
@@ -257,6 +267,34 @@ fn in_bulk(mount: &MountReport) -> String {
     )
 }
 
+/// What the kernel reads without asking.
+fn direct(passthrough: &PassthroughReport) -> String {
+    match &passthrough.note {
+        Some(note) => format!("no file is read past this program: {note}"),
+        None => format!(
+            "{} files are open that the kernel reads from L2 by itself, {} opened so far",
+            passthrough.open_files, passthrough.opens
+        ),
+    }
+}
+
+fn pinned(pin: &PinReport, mountpoint: &Path) -> String {
+    // Of the root itself the path is empty.
+    let path = match pin.path.as_os_str().is_empty() {
+        true => PathText::from(mountpoint),
+        false => PathText::from(mountpoint.join(&pin.path)),
+    };
+    let mut text = format!(
+        "{path}: {} files, {}",
+        pin.files,
+        units::show_bytes(pin.bytes)
+    );
+    if let Some(note) = &pin.note {
+        let _ = write!(text, "; {note}");
+    }
+    text
+}
+
 /// `read 12, list 3`: what is not zero.
 fn kinds(kinds: &ByKind) -> String {
     let some: Vec<_> = kinds
@@ -333,6 +371,24 @@ mod tests {
                 ..Default::default()
             },
             l2_note: Some("in use".into()),
+            pins: vec![
+                PinReport {
+                    path: "a/b".into(),
+                    files: 3,
+                    bytes: 2 << 20,
+                    note: None,
+                },
+                PinReport {
+                    note: Some("gone".into()),
+                    ..PinReport::default()
+                },
+            ],
+            passthrough: PassthroughReport {
+                opens: 9,
+                open_files: 1,
+                files: vec!["films/a".into()],
+                note: None,
+            },
             access: "read-write".into(),
             written_bytes: 3 << 20,
             dirty_bytes: 1 << 20,
@@ -357,11 +413,19 @@ mod tests {
             "leases  3 directories; 5 pushes of 8 names; the host last heard 1.5 s ago",
             "L1      75 % hits",
             "L2      none: in use",
+            "direct  1 files are open that the kernel reads from L2 by itself, 9 opened so far\n",
+            "          films/a\n",
+            "pinned  /m/a/b: 3 files, 2 MiB\n",
+            "pinned  /m: 0 files, 0 B; gone\n",
             "asked   nothing yet",
         ] {
             assert!(text.contains(part), "{part}\nnot in\n{text}");
         }
         let lost = MountReport {
+            passthrough: PassthroughReport {
+                note: Some("turned off".into()),
+                ..PassthroughReport::default()
+            },
             link: LinkReport {
                 last_error: Some("no route".into()),
                 since_secs: 9,
@@ -373,6 +437,7 @@ mod tests {
         let text = show(&report(Role::Mount(lost)), 165);
         assert!(text.contains("LOST for 9s: no route"), "{text}");
         assert!(text.contains("leases  none"), "{text}");
+        assert!(text.contains("past this program: turned off"), "{text}");
     }
 
     #[test]

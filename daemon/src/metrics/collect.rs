@@ -115,6 +115,15 @@ impl Collected {
             (&names::MOUNT_PUSHES, mount.leases.pushes),
             (&names::MOUNT_PUSHED_NAMES, mount.leases.names),
             (&names::MOUNT_NAMES_FORGOTTEN, mount.leases.names_forgotten),
+            (&names::MOUNT_PASSTHROUGH_OPENS, mount.passthrough.opens),
+            (
+                &names::MOUNT_PASSTHROUGH_FILES,
+                mount.passthrough.open_files,
+            ),
+            (
+                &names::MOUNT_PINNED_FILES,
+                mount.pins.iter().map(|pin| pin.files).sum(),
+            ),
             (&names::MOUNT_CANCELLED, mount.cancelled),
             (&names::MOUNT_DIRECT, mount.direct),
             (&names::MOUNT_KILLED, mount.killed),

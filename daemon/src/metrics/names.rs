@@ -99,6 +99,9 @@ metrics! {
     MOUNT_PUSHES = Counter "wormhole_mount_pushes_total" [] "Changes the host told of, in batches.";
     MOUNT_PUSHED_NAMES = Counter "wormhole_mount_pushed_names_total" [] "Names in these.";
     MOUNT_NAMES_FORGOTTEN = Counter "wormhole_mount_names_forgotten_total" [] "Times the kernel was told to forget where names lead.";
+    MOUNT_PASSTHROUGH_OPENS = Counter "wormhole_mount_passthrough_opens_total" [] "Opens of files that the kernel reads from the disk cache by itself.";
+    MOUNT_PASSTHROUGH_FILES = Gauge "wormhole_mount_passthrough_files" [] "Such files that are open.";
+    MOUNT_PINNED_FILES = Gauge "wormhole_mount_pinned_files" [] "Files that stay in the disk cache.";
     MOUNT_CANCELLED = Counter "wormhole_mount_cancelled_total" [] "Fetches broken off because the reader went elsewhere.";
     MOUNT_DIRECT = Counter "wormhole_mount_direct_reads_total" [] "Reads answered past the caches because the file kept changing.";
     MOUNT_KILLED = Counter "wormhole_mount_killed_total" [] "Requests of the kernel given up because their caller was killed.";

@@ -111,6 +111,11 @@ impl Beliefs {
             .is_some_and(|notify| notify.forgets_names())
     }
 
+    /// How long what is under no lease is believed.
+    pub fn short_term(&self) -> Duration {
+        self.ttl
+    }
+
     /// Whether everything is asked anew, always.
     pub fn believes_nothing(&self) -> bool {
         self.ttl.is_zero()

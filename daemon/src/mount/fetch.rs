@@ -9,9 +9,11 @@
 //!
 //! Not here: how far to read ahead (`readahead`), what a handle is (`handles`).
 
+mod bring;
 mod flight;
 mod whole;
 
+pub use bring::Brought;
 pub use flight::Cancel;
 pub(super) use whole::Whole;
 

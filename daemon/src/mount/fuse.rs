@@ -7,6 +7,7 @@
 //! Not here: any meaning. The only file besides `fuse/` that knows fuser.
 
 mod attach;
+mod backing;
 mod capabilities;
 mod changes;
 mod convert;
@@ -20,6 +21,7 @@ use super::error::FsError;
 use super::killed::killed;
 use super::stats::{FuseStats, add, sub};
 use super::vfs::{Found, Vfs};
+use backing::Backings;
 pub use convert::Owner;
 use convert::file_attr;
 use fuser::{
@@ -82,6 +84,7 @@ pub fn mount(
         stats,
         owner: options.owner,
         runtime,
+        backings: Arc::default(),
     };
     if rustix::process::geteuid().is_root() {
         let mut flags = MountFlags::empty();
@@ -145,6 +148,7 @@ struct Skin {
     stats: Arc<FuseStats>,
     owner: Owner,
     runtime: Handle,
+    backings: Arc<Backings>,
 }
 
 impl Skin {
@@ -208,6 +212,7 @@ impl Clone for Skin {
             stats: self.stats.clone(),
             owner: self.owner,
             runtime: self.runtime.clone(),
+            backings: self.backings.clone(),
         }
     }
 }

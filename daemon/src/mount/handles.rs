@@ -9,6 +9,7 @@ use super::fetch::Cancel;
 use super::inodes::Node;
 use super::listing::Listing;
 use super::opens::HostOpen;
+use super::passthrough::Way;
 use super::readahead::Readahead;
 use super::write::{Deliver, ErrorMark};
 use parking_lot::Mutex;
@@ -42,6 +43,8 @@ pub struct FileHandle {
     mark: Mutex<ErrorMark>,
     /// And to a later write.
     write_mark: Mutex<ErrorMark>,
+    /// How the kernel has it open.
+    _way: Way,
 }
 
 /// How a file was opened (`open(2)`).
@@ -66,7 +69,13 @@ struct Ahead {
 }
 
 impl FileHandle {
-    fn new(caller: Caller, node: Arc<Node>, how: OpenHow, host: Option<Arc<HostOpen>>) -> Self {
+    fn new(
+        caller: Caller,
+        node: Arc<Node>,
+        how: OpenHow,
+        host: Option<Arc<HostOpen>>,
+        way: Way,
+    ) -> Self {
         let mark = node.writer().map(|writer| writer.error_mark());
         node.count_open();
         Self {
@@ -79,6 +88,7 @@ impl FileHandle {
             delivery: OnceLock::new(),
             mark: Mutex::new(mark.unwrap_or_default()),
             write_mark: Mutex::new(mark.unwrap_or_default()),
+            _way: way,
             node,
         }
     }
@@ -198,9 +208,10 @@ impl Handles {
         node: Arc<Node>,
         how: OpenHow,
         host: Option<Arc<HostOpen>>,
+        way: Way,
     ) -> HandleId {
         self.insert(Handle::File(Arc::new(FileHandle::new(
-            caller, node, how, host,
+            caller, node, how, host, way,
         ))))
     }
 

@@ -22,7 +22,10 @@ use super::write::{WriteBuffer, Writer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
@@ -77,6 +80,8 @@ pub struct Node {
     open_files: AtomicUsize,
     /// Keeps it open at the host after its last name went, as long as programs have it open.
     kept: Mutex<Option<Arc<HostOpen>>>,
+    /// The file has another number for whoever looks it up from now on.
+    retired: AtomicBool,
 }
 
 impl Node {
@@ -97,6 +102,7 @@ impl Node {
             writer: OnceLock::new(),
             open_files: AtomicUsize::new(0),
             kept: Mutex::default(),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -157,6 +163,17 @@ impl Node {
         if self.is_open() && kept.is_none() {
             *kept = Some(open);
         }
+    }
+
+    /// Whether the file has another number for whoever looks it up now ([`Inodes::retire`]).
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    /// Where it was seen last, for people.
+    pub fn shown_path(self: &Arc<Self>) -> PathBuf {
+        let path = self.path().unwrap_or_else(|_| RelPath::root());
+        PathBuf::from(OsString::from_vec(path.as_bytes().to_vec()))
     }
 
     /// Tells a reused number from the node that had it before (`fuse_entry_out.generation`).
@@ -275,6 +292,8 @@ impl Node {
 pub struct Inodes {
     root: Arc<Node>,
     table: Mutex<HashMap<Ino, Arc<Node>>>,
+    /// Whether any node ever was retired: then a free number does not mean that there is no other.
+    any_retired: AtomicBool,
 }
 
 impl Inodes {
@@ -285,6 +304,7 @@ impl Inodes {
         Self {
             root,
             table: Mutex::new(table),
+            any_retired: AtomicBool::new(false),
         }
     }
 
@@ -313,11 +333,20 @@ impl Inodes {
 
     /// The node of a file on the host, if the kernel knows it.
     pub fn by_id(&self, id: FileId) -> Option<Arc<Node>> {
-        let table = self.table.lock();
+        self.live(&self.table.lock(), id).cloned()
+    }
+
+    fn live<'a>(&self, table: &'a HashMap<Ino, Arc<Node>>, id: FileId) -> Option<&'a Arc<Node>> {
         self.numbers(id)
             .filter_map(|ino| table.get(&ino))
-            .find(|node| node.id == id)
-            .cloned()
+            .find(|node| node.id == id && !node.is_retired())
+    }
+
+    /// Gives the file of a node another number: whoever looks it up from now on gets a node of its own.
+    /// This one stays for those who have it open.
+    pub fn retire(&self, node: &Node) {
+        self.any_retired.store(true, Relaxed);
+        node.retired.store(true, Relaxed);
     }
 
     /// Every number the kernel knows.
@@ -353,7 +382,11 @@ impl Inodes {
             return Err(FsError::Io);
         }
         let mut table = self.table.lock();
-        for ino in self.numbers(attr.id) {
+        let known = match self.any_retired.load(Relaxed) {
+            true => self.live(&table, attr.id).map(|node| node.ino),
+            false => None,
+        };
+        for ino in known.into_iter().chain(self.numbers(attr.id)) {
             let node = match table.entry(ino) {
                 MapEntry::Vacant(slot) => {
                     let place = Some((dir.clone(), name.clone()));
@@ -361,6 +394,9 @@ impl Inodes {
                         .clone()
                 }
                 MapEntry::Occupied(slot) if slot.get().id == attr.id => {
+                    if slot.get().is_retired() {
+                        continue;
+                    }
                     let node = slot.get().clone();
                     node.learn(attr, heard);
                     node.move_to(dir, name);

@@ -15,6 +15,7 @@ use super::inodes::Inodes;
 use super::lease::Leases;
 use super::notify::{Forget, Notify};
 use super::stats::{LeaseStats, add};
+use super::watch::Taps;
 use crate::rpc::{CallError, Payload, Remote};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -49,6 +50,8 @@ pub struct Listener {
     pub notify: Arc<OnceLock<Arc<dyn Notify>>>,
     /// What is counted.
     pub stats: Arc<LeaseStats>,
+    /// Who hears of it besides.
+    pub taps: Taps,
 }
 
 /// Why listening ended.
@@ -96,6 +99,7 @@ impl Listener {
     async fn listen(&self, session: &dyn Remote) -> End {
         let sent = Instant::now();
         self.leases.begin(sent);
+        self.taps.tell(None);
         self.forget_all().await;
         let answer = match session.call(Request::Listen).await {
             Ok(answer) => answer,
@@ -137,6 +141,10 @@ impl Listener {
 
     async fn apply(&self, news: News) {
         let now = Instant::now();
+        let told = match &news {
+            News::Entries { dir, .. } | News::Over { dir } => Some(*dir),
+            News::AllOver => None,
+        };
         let forget = match news {
             News::Entries { dir, attr, names } => {
                 add(&self.stats.names, names.len() as u64);
@@ -155,9 +163,11 @@ impl Listener {
             News::AllOver => {
                 add(&self.stats.ended, 1);
                 self.leases.all_over(now);
+                self.taps.tell(told);
                 return self.forget_all().await;
             } // This mount changes nothing ahead of the host's answers.
         };
+        self.taps.tell(told);
         self.tell(forget).await;
     }
 

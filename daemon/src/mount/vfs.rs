@@ -7,6 +7,7 @@
 //! Not here: errno, mount options (`fuse`); bytes (`fetch`); reconnecting (`link`).
 
 mod attrs;
+mod beside;
 mod content;
 mod locks;
 mod names;
@@ -28,7 +29,9 @@ use super::listen::{Listener, Listening};
 use super::listing::Listed;
 use super::notify::{Forget, Notify};
 use super::opens::Opens;
+use super::passthrough::Passthrough;
 use super::stats::{LeaseStats, RemoteStats};
+use super::watch::Taps;
 use super::write::WriteBuffer;
 use crate::rpc::{Answer, Body, Remote};
 use parking_lot::Mutex;
@@ -36,7 +39,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
-use wormhole_cache::Disk;
+use wormhole_cache::{Disk, Whole};
 use wormhole_protocol::{
     Access, Attr, Caller, Change, Fault, FileId, FileKind, LinkTarget, Name, NameNews, Reply,
     Request, ShareId, StatFs,
@@ -82,6 +85,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// Whether the kernel's pages are of the version that was opened.
     pub keep_cache: bool,
+    /// The file the kernel is to read instead of asking.
+    pub whole: Option<Arc<Whole>>,
 }
 
 /// A stretch of a directory.
@@ -127,6 +132,8 @@ pub struct Vfs {
     changes: Arc<Changes>,
     opens: Arc<Opens>,
     buffer: Arc<WriteBuffer>,
+    passthrough: Arc<Passthrough>,
+    taps: Taps,
     /// Who tells the kernel; nobody while there is none.
     notify: Arc<OnceLock<Arc<dyn Notify>>>,
     lease_stats: Arc<LeaseStats>,
@@ -145,6 +152,7 @@ impl Vfs {
         remote: Arc<dyn Remote>,
         disk: Option<Arc<Disk>>,
     ) -> Self {
+        let passthrough = Passthrough::new(disk.clone());
         let changes = Changes::new(remote.clone(), Arc::default());
         let fetcher = Fetcher::new(share, remote.clone(), config.l1_bytes, disk, config.timeout);
         let leases: Arc<Leases> = Arc::default();
@@ -161,6 +169,8 @@ impl Vfs {
             opens: Opens::new(changes.clone()),
             changes,
             buffer: WriteBuffer::new(config.write_buffer_bytes),
+            passthrough,
+            taps: Taps::default(),
             notify: Arc::default(),
             lease_stats: Arc::default(),
             listening: OnceLock::new(),
@@ -219,6 +229,7 @@ impl Vfs {
                 inodes: self.inodes.clone(),
                 notify: self.notify.clone(),
                 stats: self.lease_stats.clone(),
+                taps: self.taps.clone(),
             };
             listener.start()
         });
@@ -330,6 +341,12 @@ impl Vfs {
             Some(file) => file.node.clone(),
             None => self.inodes.get(ino)?,
         };
+        if node.is_retired() {
+            // What the host tells of the file, it tells of the node that has its name now.
+            let node = self.inodes.by_id(node.id).unwrap_or(node);
+            let (attr, _) = self.attr_of(&node).await?;
+            return Ok((attr, Duration::ZERO));
+        }
         if node.ino == Ino::ROOT {
             return self.root_attr(&node).await;
         }

@@ -4,7 +4,8 @@
 //! others. In `/tmp` anybody may have made that name first, so the directory is used only if it is a
 //! real directory, ours, and closed to everyone else.
 //!
-//! Files in it are `ROLE-PID.sock` (status sockets) and `ROLE-PID.log` (logs of daemons). Those of dead
+//! Files in it are `ROLE-PID.sock` (status sockets), `ROLE-PID.control` (where mounts take orders) and
+//! `ROLE-PID.log` (logs of daemons). Those of dead
 //! processes are swept when somebody looks.
 
 use rustix::process::{Pid, test_kill_process};
@@ -98,6 +99,11 @@ impl RuntimeDir {
         self.path.join(format!("{role}-{pid}.sock"))
     }
 
+    /// The control socket of a process.
+    pub fn control(&self, role: &str, pid: u32) -> PathBuf {
+        self.path.join(format!("{role}-{pid}.control"))
+    }
+
     /// The log of a daemon.
     pub fn log(&self, role: &str, pid: u32) -> PathBuf {
         self.path.join(format!("{role}-{pid}.log"))
@@ -117,7 +123,7 @@ impl RuntimeDir {
             match (kind, is_alive(pid)) {
                 (Some("sock"), true) if living.len() < PROCESSES_MAX => living.push((pid, path)),
                 _ if !self.own => {}
-                (Some("sock"), false) => drop(std::fs::remove_file(path)),
+                (Some("sock" | "control"), false) => drop(std::fs::remove_file(path)),
                 (Some("log" | "old"), false) if is_old(&entry.metadata()) => {
                     drop(std::fs::remove_file(path));
                 }
@@ -241,13 +247,14 @@ mod tests {
         child.wait().unwrap();
         let dead = dir.socket("mount", child.id());
         let own = dir.socket("host", std::process::id());
+        let dead_control = dir.control("mount", child.id());
         let fresh_log = dir.log("mount", child.id());
         let other = dir.path().join("notes-1.sock");
-        for file in [&dead, &own, &fresh_log, &other] {
+        for file in [&dead, &dead_control, &own, &fresh_log, &other] {
             std::fs::write(file, "").unwrap();
         }
         assert_eq!(dir.sockets().unwrap(), [(std::process::id(), own.clone())]);
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !dead_control.exists());
         assert!(own.exists() && fresh_log.exists() && other.exists());
     }
 

@@ -214,6 +214,10 @@ pub struct MountReport {
     pub l2: Option<CacheReport>,
     /// Why there is no disk cache although one was asked for.
     pub l2_note: Option<String>,
+    /// What stays in the disk cache.
+    pub pins: Vec<PinReport>,
+    /// Files the kernel reads from the disk cache by itself.
+    pub passthrough: PassthroughReport,
     /// Files and directories the kernel knows.
     pub nodes: u64,
     /// Open files and directories.
@@ -266,6 +270,34 @@ pub struct LinkReport {
     pub wire_received_bytes: u64,
     /// Packets lost on the way out.
     pub lost_packets: u64,
+}
+
+/// A subtree that stays in the disk cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PinReport {
+    /// Beneath the mount point.
+    pub path: PathText,
+    /// Files in it.
+    pub files: u64,
+    /// The room they take when all of them are here.
+    pub bytes: u64,
+    /// What is the matter with it, if anything is.
+    pub note: Option<String>,
+}
+
+/// Files the kernel reads from the disk cache by itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PassthroughReport {
+    /// Why it reads none, if it does not.
+    pub note: Option<String>,
+    /// Opens since mounting.
+    pub opens: u64,
+    /// Files that are open now.
+    pub open_files: u64,
+    /// Some of them, beneath the mount point.
+    pub files: Vec<PathText>,
 }
 
 /// A cache.

@@ -85,7 +85,8 @@ async fn serve(listener: UnixListener, reporter: Reporter) {
     }
 }
 
-fn peer_may_ask(connection: &UnixStream, own_uid: u32) -> bool {
+/// Whether a process may be answered: of the same user, or root.
+pub(crate) fn peer_may_ask(connection: &UnixStream, own_uid: u32) -> bool {
     connection
         .peer_cred()
         .is_ok_and(|peer| peer.uid() == own_uid || peer.uid() == 0)

@@ -8,8 +8,10 @@ mod bench;
 mod bench_link;
 mod flags;
 mod host_access;
+mod keep;
 mod lives;
 mod locks;
+mod watch;
 
 use serde_json::Value;
 use std::fs;

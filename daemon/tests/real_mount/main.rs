@@ -20,6 +20,7 @@ mod names;
 mod notify;
 mod owners;
 mod pair;
+mod passthrough;
 mod read_only;
 mod requests;
 mod space;

@@ -84,6 +84,7 @@ pub struct Options {
     pub owner: Owner,
     pub allow_other: bool,
     pub write_buffer_bytes: u64,
+    pub passthrough: bool,
 }
 
 impl Default for Options {
@@ -96,6 +97,7 @@ impl Default for Options {
             owner: Owner::Host,
             allow_other: false,
             write_buffer_bytes: 64 << 20,
+            passthrough: true,
         }
     }
 }
@@ -116,6 +118,7 @@ pub async fn mount(ticket: &Ticket, mountpoint: &Path, options: &Options) -> Mou
         timeout: options.timeout,
         write_buffer_bytes: options.write_buffer_bytes,
         read_only: false,
+        passthrough: options.passthrough,
         fuse: FuseOptions {
             fs_name: "wormhole-test".into(),
             owner: options.owner,

@@ -184,7 +184,9 @@ fn a_whole_content_is_a_file_that_stays_while_it_is_held() {
     let disk = open_with(dir.path(), budget);
     assert!(disk.open_whole(&key(1), size).is_none());
     whole_file(&disk, 1, size);
+    assert!(!disk.is_known_whole(&key(1)));
     let held = disk.open_whole(&key(1), size).unwrap();
+    assert!(disk.is_known_whole(&key(1)));
     let again = disk.open_whole(&key(1), size).unwrap();
     for file in 100..200 {
         whole_file(&disk, file, 2 * CHUNK);
@@ -219,14 +221,30 @@ fn what_is_not_whole_sound_or_small_enough_is_no_file() {
     let file = std::fs::File::options().write(true).open(data).unwrap();
     file::write_at(&file, b"damage", 2 * CHUNK + 5).unwrap();
     assert!(disk.open_whole(&key(3), size).is_none(), "damaged");
-    for file in 4..6 {
-        whole_file(&disk, file, 8 * CHUNK - CHUNK / 2);
-    }
-    let _held = disk.open_whole(&key(4), 8 * CHUNK - CHUNK / 2);
+    store(&disk, 6, size, 0, BlockMask::FULL);
+    whole_file(&disk, 6, size);
+    assert!(disk.open_whole(&key(6), size).is_some());
+    let data = layout::SharePaths::new(dir.path(), SHARE).data(&key(6).digest());
+    let file = std::fs::File::options().write(true).open(data).unwrap();
+    file::write_at(&file, b"damage", 5).unwrap();
     assert!(
-        disk.open_whole(&key(5), 8 * CHUNK - CHUNK / 2).is_none(),
-        "no more may be held than leaves room for others"
+        disk.open_whole(&key(6), size).is_none(),
+        "damaged after it was found sound"
     );
+}
+
+#[test]
+fn no_more_is_held_than_leaves_room_for_others() {
+    let dir = TempDir::new().unwrap();
+    let (budget, size) = (16 * CHUNK, 7 * CHUNK + CHUNK / 4);
+    let disk = open_with(dir.path(), budget);
+    for file in [1, 2] {
+        whole_file(&disk, file, size);
+    }
+    let held = disk.open_whole(&key(1), size);
+    assert!(held.is_some() && disk.open_whole(&key(2), size).is_none());
+    drop(held);
+    assert!(disk.open_whole(&key(2), size).is_some());
 }
 
 #[test]

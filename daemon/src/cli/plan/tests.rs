@@ -200,6 +200,9 @@ fn each_mount_flag_and_option_changes_the_plan() {
         p.owner = OwnerMode::Host;
     });
     change(&["--allow-other"], "allow_other", |p| p.allow_other = true);
+    change(&["--no-passthrough"], "no_passthrough", |p| {
+        p.passthrough = false;
+    });
     change(&["--metrics", "[::1]:9"], "metrics=[::1]:9", |p| {
         p.metrics = Some("[::1]:9".parse().unwrap());
     });

@@ -6,6 +6,8 @@ use fuser::{InitFlags, KernelConfig};
 const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
 /// Reads ahead the kernel may have under way.
 const BACKGROUND_MAX: u16 = 64;
+/// How many file systems deep the files are that the kernel reads by itself.
+const STACK_DEPTH: u32 = 1;
 
 /// Asks for what this file system can use.
 pub(super) fn request_capabilities(config: &mut KernelConfig, writes: bool, host_owners: bool) {
@@ -32,4 +34,18 @@ pub(super) fn request_capabilities(config: &mut KernelConfig, writes: bool, host
     }
     let _ = config.set_max_write(REQUEST_BYTES_MAX);
     let _ = config.set_max_background(BACKGROUND_MAX);
+}
+
+/// Asks to hand files over to the kernel; or says why that cannot be.
+pub(super) fn request_passthrough(config: &mut KernelConfig) -> Result<(), &'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("only root may (CAP_SYS_ADMIN)");
+    }
+    let able = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH);
+    able.map_err(|_| "the kernel cannot (Linux 6.9 and later can)")?;
+    // Files of the disk cache may lie on any file system that is not itself stacked on another.
+    let stacked = config.set_max_stack_depth(STACK_DEPTH);
+    stacked
+        .map(drop)
+        .map_err(|_| "the kernel allows no stacking")
 }

@@ -74,7 +74,7 @@ impl Skin {
             writes: how.writes || flags & libc::O_TRUNC != 0,
             ..how
         };
-        let writes = self.writes();
+        let (writes, skin) = (self.writes(), self.clone());
         let operation = async move { vfs.open(caller, ino, how).await };
         self.answer(request, &self.stats.open, operation, move |result| {
             match result {
@@ -82,7 +82,7 @@ impl Skin {
                     let mut flags = open_flags(&opened, how);
                     // Without locks and writes there is nothing to do at a close.
                     flags.set(FopenFlags::FOPEN_NOFLUSH, !writes);
-                    reply.opened(FileHandle(opened.handle.0), flags);
+                    skin.answer_opened(ino, &opened, flags, reply);
                 }
                 Err(error) => reply.error(errno(error)),
             }

@@ -3,7 +3,7 @@
 //! The whole trait in one place, and nothing else: what looks is answered in `looks`, what changes in `changes`.
 
 use super::Skin;
-use super::capabilities::request_capabilities;
+use super::capabilities::{request_capabilities, request_passthrough};
 use super::convert::{
     allocate_how, caller, errno, permission_bits, rename_how, set_time, what_to_sync, xattr_how,
 };
@@ -26,6 +26,9 @@ use wormhole_protocol::AttrChange;
 impl Filesystem for Skin {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         request_capabilities(config, self.writes(), self.shows_host_owners());
+        if let Err(why) = request_passthrough(config) {
+            self.vfs.passthrough().refuse(why);
+        }
         Ok(())
     }
 
@@ -115,6 +118,7 @@ impl Filesystem for Skin {
         reply: ReplyEmpty,
     ) {
         self.vfs.release(HandleId(handle.0));
+        self.backings.sweep();
         reply.ok();
     }
 

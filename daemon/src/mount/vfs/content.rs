@@ -119,6 +119,17 @@ impl Vfs {
             let emptied = self.empty(caller, &found.node).await;
             (found.attr, found.ttl) = emptied.inspect_err(|_| self.forget(found.node.ino, 1))?;
         }
+        let way = match self.passthrough.open_otherwise(&found.node) {
+            Ok(way) => way,
+            Err(_) => {
+                // It was there, and somebody reads it from the disk cache.
+                self.renumber(&found.node).await;
+                self.forget(found.node.ino, 1);
+                found = self.made(&dir, &name, &found.attr, &dir_attr, asked)?;
+                let way = self.passthrough.open_otherwise(&found.node);
+                way.map_err(|_| FsError::Stale)?
+            }
+        };
         undo.disarm();
         let open = self
             .opens
@@ -126,8 +137,13 @@ impl Vfs {
         let keep_cache = found.node.take_kernel_version(attr.version);
         let handle = self
             .handles
-            .open_file(caller, found.node.clone(), how, Some(open));
-        Ok((found, Opened { handle, keep_cache }))
+            .open_file(caller, found.node.clone(), how, Some(open), way);
+        let opened = Opened {
+            handle,
+            keep_cache,
+            whole: None,
+        };
+        Ok((found, opened))
     }
 
     async fn empty(&self, caller: Caller, node: &Node) -> Result<(Attr, Duration), FsError> {

@@ -4,7 +4,9 @@ use super::{Opened, Vfs, just_told};
 use crate::mount::error::FsError;
 use crate::mount::handles::{HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
+use crate::mount::notify::Forget;
 use crate::mount::opens::HostOpen;
+use crate::mount::passthrough::{Conflict, Way};
 use bytes::Bytes;
 use std::sync::Arc;
 use wormhole_protocol::{Access, Attr, Caller, Fault};
@@ -20,17 +22,65 @@ impl Vfs {
             return Err(FsError::Fault(Fault::ReadOnly));
         }
         let node = self.inodes.get(ino)?;
-        let (attr, host) = if how.writes {
-            let open = self.open_to_write(caller, &node).await;
-            let open = open.map_err(|error| self.gone(&node, error))?;
+        if node.is_retired() {
+            return Err(FsError::Stale);
+        }
+        if how.writes || how.direct {
+            let Ok(way) = self.passthrough.open_otherwise(&node) else {
+                return Err(self.renumber(&node).await);
+            };
+            return self.open_with(caller, &node, how, way).await;
+        }
+        let attr = self.attr_to_read(&node).await?;
+        let content = self.fetcher.key_of(&node, &attr);
+        match self.passthrough.open_to_read(&node, &attr, content).await {
+            Ok(way) => self.opened(caller, &node, how, (attr, None), way),
+            Err(Conflict) => Err(self.renumber(&node).await),
+        }
+    }
+
+    /// The kernel has a file open in a way that does not go with another it was asked for. It is to look
+    /// again, and finds the same file under another number.
+    pub(super) async fn renumber(&self, node: &Node) -> FsError {
+        self.inodes.retire(node);
+        if let Some(notify) = self.notify.get() {
+            notify.forget(Forget::attributes_of(node.ino)).await;
+        }
+        FsError::Stale
+    }
+
+    async fn open_with(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+        how: OpenHow,
+        way: Way,
+    ) -> Result<Opened, FsError> {
+        let told = if how.writes {
+            let open = self.open_to_write(caller, node).await;
+            let open = open.map_err(|error| self.gone(node, error))?;
             (node.attr(), Some(open))
         } else {
-            (self.attr_to_read(&node).await?, None)
+            (self.attr_to_read(node).await?, None)
         };
+        self.opened(caller, node, how, told, way)
+    }
+
+    fn opened(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+        how: OpenHow,
+        (attr, host): (Attr, Option<Arc<HostOpen>>),
+        way: Way,
+    ) -> Result<Opened, FsError> {
         let keep_cache = node.take_kernel_version(attr.version);
+        let whole = way.whole().cloned();
+        let handles = &self.handles;
         Ok(Opened {
-            handle: self.handles.open_file(caller, node, how, host),
+            handle: handles.open_file(caller, node.clone(), how, host, way),
             keep_cache,
+            whole,
         })
     }
 

@@ -1,0 +1,34 @@
+//! What others of the mount need of the file system besides its operations.
+
+use super::Vfs;
+use crate::mount::error::FsError;
+use crate::mount::inodes::{Ino, Node};
+use crate::mount::passthrough::Passthrough;
+use crate::mount::watch::Taps;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Vfs {
+    /// Which files the kernel reads by itself.
+    pub fn passthrough(&self) -> &Arc<Passthrough> {
+        &self.passthrough
+    }
+
+    /// Who hears that the host has told something.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// How long what is under no lease is believed.
+    pub fn short_term(&self) -> Duration {
+        self.beliefs.short_term()
+    }
+
+    /// The node of a number that was looked up.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if it never was, or was forgotten.
+    pub fn node(&self, ino: Ino) -> Result<Arc<Node>, FsError> {
+        self.inodes.get(ino)
+    }
+}
