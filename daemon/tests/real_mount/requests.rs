@@ -99,3 +99,46 @@ async fn the_first_read_of_a_listed_file_is_the_only_request() {
     );
     stage.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_read_by_many_threads_come_in_bulk_whole_and_once() {
+    const FILES: usize = 1000;
+    let path = |i: usize| format!("d{}/f{i:04}", i / 100);
+    let content = |i: usize| pattern(i as u64, 500 + i * 37 % 20_000);
+    let fill = move |root: &Path| {
+        for i in 0..FILES {
+            if i % 100 == 0 {
+                fs::create_dir(root.join(format!("d{}", i / 100))).unwrap();
+            }
+            fs::write(root.join(path(i)), content(i)).unwrap();
+        }
+        settle(root);
+    };
+    let stage = Stage::new(&believing(), fill).await;
+    let mnt = stage.mnt();
+    let read = move || {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    loop {
+                        let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        if i >= FILES {
+                            return;
+                        }
+                        assert!(fs::read(mnt.join(path(i))).unwrap() == content(i), "{i}");
+                    }
+                });
+            }
+        });
+    };
+    blocking(read).await;
+    let snapshot = stage.mounted().snapshot();
+    let (remote, bulk) = (&snapshot.remote, &snapshot.bulk);
+    assert!(remote.read <= 200, "{remote:?}");
+    assert!(bulk.used_files >= 800, "{bulk:?}");
+    assert_eq!(bulk.fetched_bytes, bulk.used_bytes);
+    let all: usize = (0..FILES).map(|i| content(i).len()).sum();
+    assert_eq!(snapshot.read.fetched_bytes, all as u64, "each once");
+    stage.end().await;
+}
