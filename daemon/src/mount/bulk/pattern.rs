@@ -19,6 +19,8 @@ const WINDOW_FIRST_PART: u64 = 4;
 const NEIGHBOURS_MAX: u32 = 16;
 /// Files read before their number alone is evidence.
 const READ_MIN: usize = 3;
+/// Neighbours read in a row that make an order steady.
+const STEADY: u32 = 8;
 /// Bytes that may be ahead for each that was read, in no order.
 const AHEAD_FACTOR: u64 = 2;
 
@@ -123,6 +125,11 @@ impl Pattern {
     /// Whether all files were read or given out.
     pub(super) fn is_exhausted(&self) -> bool {
         self.unknown == 0
+    }
+
+    /// Whether so many neighbours were read that the rest will be, too.
+    pub(super) fn is_steady(&self) -> bool {
+        self.scores[self.order() as usize] >= STEADY
     }
 
     /// The order that is followed, as far as can be told.

@@ -241,12 +241,15 @@ impl WatchedDirs {
                 let dir = watched.node.clone();
                 batches.push(Batch { dir, files });
             }
-            if !table.pattern.is_exhausted() || !will_go_on {
-                return (batches, None);
-            }
-            if matches!(watched.next, Next::Unknown) {
+            let goes_on = table.pattern.is_exhausted() && will_go_on;
+            // Finding the next directory takes round trips, and costs a listing.
+            let is_sought = goes_on || table.pattern.is_steady();
+            if is_sought && matches!(watched.next, Next::Unknown) {
                 watched.next = Next::Sought;
                 return (batches, Some((watched.node.clone(), order)));
+            }
+            if !goes_on {
+                return (batches, None);
             }
         }
         (batches, None)
