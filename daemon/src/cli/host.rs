@@ -343,6 +343,7 @@ fn share_report(share: crate::host::ShareSnapshot) -> ShareReport {
         leases_evicted: share.leases.evicted,
         pushes: share.leases.pushes,
         events_lost: share.leases.overflows,
+        mounts_fenced: share.leases.fenced,
     }
 }
 

@@ -200,12 +200,13 @@ impl Text {
             self.line(
                 4,
                 &format!(
-                    "{} folders watched, {} pushes; not leased {}, ended for others {}, events lost {}",
+                    "{} folders watched, {} pushes; not leased {}, ended for others {}, events lost {}, fenced {}",
                     share.watches,
                     share.pushes,
                     share.leases_refused,
                     share.leases_evicted,
-                    share.events_lost
+                    share.events_lost,
+                    share.mounts_fenced
                 ),
             );
         }
@@ -479,7 +480,7 @@ mod tests {
             "\"films\" ab /srv/films, read-write",
             "; read 4\n",
             "mount 0102 for 5s, read-only: 9 requests, 1 MiB sent, 3 leases, 1 pushes waiting",
-            "5 folders watched, 2 pushes; not leased 0, ended for others 0, events lost 0\n",
+            "5 folders watched, 2 pushes; not leased 0, ended for others 0, events lost 0, fenced 0\n",
             "peer    192.0.2.9:4000 RTT 1.0 ms",
             "refused expired 2",
         ] {

@@ -80,6 +80,8 @@ pub struct LeaseSnapshot {
     pub overflows: u64,
     /// Directories that made room for others.
     pub evicted: u64,
+    /// Times a mount lost its leases for letting others wait in vain.
+    pub fenced: u64,
 }
 
 impl Leases {
@@ -195,7 +197,7 @@ impl Leases {
                 let settled = running.settled.notified();
                 tokio::pin!(settled);
                 settled.as_mut().enable();
-                if !running.table.lock().pending(&wait, Instant::now()) {
+                if !running.pending(&wait) {
                     break;
                 }
                 tokio::select! {
@@ -220,6 +222,7 @@ impl Leases {
             pushes: counted.pushes,
             overflows: counted.overflows,
             evicted: counted.evicted,
+            fenced: counted.fenced,
         }
     }
 
@@ -244,6 +247,17 @@ impl Running {
         for event in events {
             table.event(event, now);
         }
+    }
+
+    /// Whether a push is still to be waited for.
+    fn pending(&self, wait: &Wait) -> bool {
+        let now = Instant::now();
+        let mut table = self.table.lock();
+        let pending = table.pending(wait, now);
+        if !pending {
+            table.in_vain(wait, now);
+        }
+        pending
     }
 
     fn sweep(&self) {

@@ -112,6 +112,8 @@ pub(super) const LOCK_POLL_MAX: Duration = Duration::from_millis(250);
 
 /// How long a lease holds after its mount was heard of.
 pub(super) const LEASE_TERM: Duration = Duration::from_secs(10);
+/// A mount that let others wait in vain for what it should have heard is granted no leases for so long.
+pub(super) const FENCED: Duration = Duration::from_secs(60);
 /// Directories that are watched, if the user may watch so many: a half of what he may is left to his other
 /// programs.
 pub(super) const WATCHES_MAX: usize = 128 * 1024;

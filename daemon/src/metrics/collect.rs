@@ -85,6 +85,7 @@ impl Collected {
             (&names::HOST_LEASES_EVICTED, share.leases_evicted),
             (&names::HOST_PUSHES, share.pushes),
             (&names::HOST_EVENTS_LOST, share.events_lost),
+            (&names::HOST_MOUNTS_FENCED, share.mounts_fenced),
         ] {
             self.whole(metric, &labels, n);
         }

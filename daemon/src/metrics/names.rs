@@ -70,6 +70,7 @@ metrics! {
     HOST_LEASES_EVICTED = Counter "wormhole_host_leases_evicted_total" ["share", "name"] "Directories whose leases were ended to make room for others.";
     HOST_PUSHES = Counter "wormhole_host_pushes_total" ["share", "name"] "Pushes sent to mounts.";
     HOST_EVENTS_LOST = Counter "wormhole_host_events_lost_total" ["share", "name"] "Times the kernel lost events of watched directories, so that all leases ended.";
+    HOST_MOUNTS_FENCED = Counter "wormhole_host_mounts_fenced_total" ["share", "name"] "Times a mount lost its leases for letting others wait in vain.";
     HOST_REFUSALS = Counter "wormhole_host_refusals_total" ["reason"] "Hellos refused, by reason.";
     HOST_TURNED_AWAY = Counter "wormhole_host_turned_away_total" [] "Connections turned away before or at their hello.";
     HOST_VIOLATIONS = Counter "wormhole_host_violations_total" [] "Connections closed for breaking the protocol.";

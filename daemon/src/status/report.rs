@@ -110,6 +110,8 @@ pub struct ShareReport {
     pub pushes: u64,
     /// Times the kernel lost events, so that all leases ended.
     pub events_lost: u64,
+    /// Times a mount lost its leases for letting others wait in vain.
+    pub mounts_fenced: u64,
 }
 
 /// A mount, as the host sees it.

@@ -211,6 +211,43 @@ async fn who_does_not_say_that_it_heard_is_waited_for_until_its_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_lets_others_wait_in_vain_loses_its_leases_and_holds_up_nobody_else() {
+    let world = World::with(WRITABLE);
+    let mut other = Listener::new(&world, 2).await;
+    assert!(other.look("", "f").await.1);
+    let one = world.mount_as(1).await;
+    // It is there, asks and is answered, but never says that it heard anything.
+    let is_there = async {
+        loop {
+            other.heard(0).await;
+            sleep(TERM / 4).await;
+        }
+    };
+    let since = Instant::now();
+    let changes = async {
+        for n in 0..20 {
+            one.create("", &format!("f{n}"), n).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = changes => {}
+        () = is_there => {}
+    }
+    let waited = since.elapsed();
+    assert!(waited < 2 * TERM + Duration::from_secs(1), "{waited:?}");
+    let mut last = other.push().await;
+    while last.news != News::AllOver {
+        last = other.push().await;
+    }
+    // With that it may come back, after a while.
+    other.heard(last.number).await;
+    assert!(!other.look("", "f").await.1);
+    sleep(Duration::from_secs(61)).await;
+    assert!(other.look("", "f").await.1);
+    assert_eq!(world.gate.snapshot().shares[0].leases.fenced, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_heard_of_delays_nobody_and_loses_nothing() {
     let world = World::with(WRITABLE);
     let mut other = Listener::new(&world, 2).await;

@@ -351,6 +351,8 @@ impl World {
         let pending = |change: &Change| change.waits.iter().any(|wait| table.pending(wait, now));
         let (pending, settled): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(pending);
         self.changes = pending;
+        let waits = settled.iter().flat_map(|change| &change.waits);
+        waits.for_each(|wait| self.table.in_vain(wait, now));
         for change in settled {
             let by = &mut self.mounts[change.mount];
             let later = |at: Option<&u64>| at.is_some_and(|at| *at > change.asked);

@@ -10,6 +10,8 @@
 //!   something waits for just these, each no longer than `until` as of the moment it was marked.
 //! - A mount extends its lease only with all that was marked before; so one that is not heard of for a while
 //!   delays nobody, and loses nothing either.
+//! - One that is heard of and yet never says that it heard what somebody waited for is *fenced*: all its leases
+//!   end, being heard of extends nothing until it has acknowledged that, and for a while it gets no others.
 //!
 //! Pure: it is told what happened and what time it is. It is called with its lock held, and only sets and
 //! removes watches itself, so that a directory and its watch come and go together.
@@ -18,7 +20,7 @@
 
 mod marks;
 
-use super::super::limits::LEASE_TERM;
+use super::super::limits::{FENCED, LEASE_TERM};
 use super::super::watch::{Happened, WatchId, Watching};
 use super::queue::{Due, Number, Queue};
 use super::touch::{Touch, Touches, Wait, WindowId};
@@ -87,6 +89,7 @@ pub(super) struct Counted {
     pub(super) pushes: u64,
     pub(super) overflows: u64,
     pub(super) evicted: u64,
+    pub(super) fenced: u64,
 }
 
 struct Dir {
@@ -118,6 +121,10 @@ struct Mount {
     queue: Queue,
     /// Leases whose end is marked, by the number of that push; none stands for all.
     ending: BTreeMap<Number, Option<FileId>>,
+    /// It is to acknowledge this push before it is waited for again.
+    fenced: Option<Number>,
+    /// It is granted nothing until then.
+    shunned: Option<Instant>,
     wake: Arc<Notify>,
 }
 
@@ -159,6 +166,8 @@ impl<W: Watching> Table<W> {
             acked: 0,
             queue: Queue::default(),
             ending: BTreeMap::new(),
+            fenced: None,
+            shunned: None,
             wake: wake.clone(),
         };
         self.mounts.insert(key, mount);
@@ -191,9 +200,12 @@ impl<W: Watching> Table<W> {
         now: Instant,
     ) -> Option<Number> {
         let mount = self.of_session(key, session)?;
-        mount.until = now + LEASE_TERM;
         let last = mount.queue.last();
         let acked = through.min(last);
+        mount.fenced = mount.fenced.filter(|number| *number > acked);
+        if mount.fenced.is_none() {
+            mount.until = now + LEASE_TERM;
+        }
         if acked > mount.acked {
             mount.acked = acked;
             self.settled.notify_waiters();
@@ -212,7 +224,11 @@ impl<W: Watching> Table<W> {
         (path, node): (&RelPath, &OwnedFd),
         now: Instant,
     ) -> bool {
-        if !self.of_session(key, session).is_some_and(|m| m.connected) {
+        let may = |mount: &mut Mount| {
+            let shunned = mount.shunned.is_some_and(|until| now < until);
+            mount.connected && mount.fenced.is_none() && !shunned
+        };
+        if !self.of_session(key, session).is_some_and(may) {
             return false;
         }
         let granted = self.watched(id, path, node, now);
@@ -323,6 +339,26 @@ impl<W: Watching> Table<W> {
         let mount = self.mounts.get(&wait.mount);
         let mount = mount.filter(|mount| mount.hearing == wait.hearing);
         mount.is_some_and(|mount| mount.acked < wait.number) && now < wait.until
+    }
+
+    /// A push was waited for in vain. Who is heard of all the same does not do its part, and is to hold up
+    /// nobody else.
+    pub(super) fn in_vain(&mut self, wait: &Wait, now: Instant) {
+        let Some(mount) = self.of_hearing(wait.mount, wait.hearing) else {
+            return;
+        };
+        let alive = mount.connected && mount.until > now && now >= wait.until;
+        if mount.acked >= wait.number || mount.fenced.is_some() || !alive {
+            return;
+        }
+        mount.fenced = Some(mount.queue.all_over());
+        mount.shunned = Some(now + FENCED);
+        mount.wake.notify_one();
+        self.counted.fenced += 1;
+        let ids: Vec<_> = self.dirs.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.mark_for(id, now, &Mark::Over, |holder, _, _| holder == wait.mount);
+        }
     }
 
     /// Lets go of what nobody believes in any more.
