@@ -186,21 +186,29 @@ pub struct SourceBroken;
 
 /// Where the raw bytes behind a request come from.
 pub trait Source: Send {
-    /// The next piece; `None` at the end. How many come in all is the mount's word: to be counted.
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>>;
+    /// Adds the next pieces to `pieces`; none at the end. How many bytes come in all is the mount's word: to be
+    /// counted.
+    fn next<'a>(
+        &'a mut self,
+        pieces: &'a mut Vec<Bytes>,
+    ) -> BoxFuture<'a, Result<(), SourceBroken>>;
 }
 
 /// A source of nothing.
 impl Source for () {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn next<'a>(&'a mut self, _: &'a mut Vec<Bytes>) -> BoxFuture<'a, Result<(), SourceBroken>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
 /// Pieces at hand.
 impl Source for std::vec::IntoIter<Bytes> {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
-        Box::pin(std::future::ready(Ok(Iterator::next(self))))
+    fn next<'a>(
+        &'a mut self,
+        pieces: &'a mut Vec<Bytes>,
+    ) -> BoxFuture<'a, Result<(), SourceBroken>> {
+        pieces.extend(Iterator::next(self));
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

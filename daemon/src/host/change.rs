@@ -139,13 +139,23 @@ async fn take_in(
     let memory = core.memory(announced, Purpose::Write).await;
     // The memory becomes real only as bytes come.
     let mut bytes = Vec::with_capacity(announced);
-    while let Some(piece) = source.next().await.map_err(|_| NoBody::Gone)? {
-        if piece.len() > announced - bytes.len() {
-            return Err(NoBody::Refused(Fault::Invalid));
+    let mut pieces = Vec::new();
+    loop {
+        source.next(&mut pieces).await.map_err(|_| NoBody::Gone)?;
+        if pieces.is_empty() {
+            break;
         }
-        bytes.extend_from_slice(&piece);
-        add(&core.received, piece.len() as u64);
-        add(&core.service.counters().received_bytes, piece.len() as u64);
+        let before = bytes.len();
+        // Copied, not kept: a piece may be a small part of what it keeps in memory.
+        for piece in pieces.drain(..) {
+            if piece.len() > announced - bytes.len() {
+                return Err(NoBody::Refused(Fault::Invalid));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        let count = (bytes.len() - before) as u64;
+        add(&core.received, count);
+        add(&core.service.counters().received_bytes, count);
     }
     if bytes.len() < announced {
         return Err(NoBody::Refused(Fault::Invalid));

@@ -31,6 +31,9 @@ const REQUESTS_MAX: usize = SESSION_REQUESTS_MAX as usize * 3 / 4;
 const BODY_UNIT_BYTES: usize = 1024;
 /// Of streams with bytes behind their requests: others go first, being small and waited for.
 const BODY_PRIORITY: i32 = -1;
+/// Of those with many: they go one after the other (`tuning`), and a few bytes should not wait for all.
+const LARGE_BODY_PRIORITY: i32 = -2;
+const LARGE_BODY_BYTES: usize = 64 * 1024;
 /// How long a rate is measured at least.
 const METER_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes between looks at the clock.
@@ -122,7 +125,11 @@ impl QuicRemote {
             .map_err(|_| CallError::Link)?;
         if !body.is_empty() {
             // Fails only on a stream that is closed already.
-            let _ = send.set_priority(BODY_PRIORITY);
+            let _ = send.set_priority(if body.len() < LARGE_BODY_BYTES {
+                BODY_PRIORITY
+            } else {
+                LARGE_BODY_PRIORITY
+            });
         }
         self.counters.calls.fetch_add(1, Relaxed);
         send.write_all(&frame).await.map_err(|_| CallError::Link)?;

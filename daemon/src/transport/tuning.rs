@@ -79,6 +79,9 @@ pub fn mount_transport() -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(MOUNT_RECEIVE_BYTES))
         .stream_receive_window(VarInt::from_u32(MOUNT_STREAM_BYTES))
         .send_window(u64::from(HOST_WRITER_BYTES))
+        // Bodies go one after the other: a host that gets a body's packets in a row takes them together, and has
+        // the first one whole while the others are on their way.
+        .send_fairness(false)
         .keep_alive_interval(Some(KEEP_ALIVE));
     Arc::new(config)
 }

@@ -16,10 +16,16 @@ const HOST_BYTES: usize = (64 + 64) << 20;
 struct Silent(Option<Bytes>);
 
 impl Source for Silent {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+    fn next<'a>(
+        &'a mut self,
+        pieces: &'a mut Vec<Bytes>,
+    ) -> BoxFuture<'a, Result<(), SourceBroken>> {
         async move {
             match self.0.take() {
-                Some(piece) => Ok(Some(piece)),
+                Some(piece) => {
+                    pieces.push(piece);
+                    Ok(())
+                }
                 None => std::future::pending().await,
             }
         }

@@ -50,10 +50,16 @@ impl Halting {
 }
 
 impl Source for Halting {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+    fn next<'a>(
+        &'a mut self,
+        pieces: &'a mut Vec<Bytes>,
+    ) -> BoxFuture<'a, Result<(), SourceBroken>> {
         async move {
             match self.pieces.pop() {
-                Some(piece) => Ok(Some(piece)),
+                Some(piece) => {
+                    pieces.push(piece);
+                    Ok(())
+                }
                 None if self.hangs => std::future::pending().await,
                 None => Err(SourceBroken),
             }

@@ -15,8 +15,8 @@ use wormhole_protocol::{Fault, Reply, Request};
 
 /// For the whole request frame to arrive.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// Largest piece of a body taken from the connection at once.
-const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Pieces of a body taken from the connection at once: a piece is what one packet brought.
+const PIECES_MAX: usize = 64;
 /// For the mount to take one piece of payload, or to send one of a body.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
@@ -42,6 +42,7 @@ pub(super) async fn run(
     let stopped = send.stopped();
     let mut source = StreamSource {
         recv,
+        taken: Vec::new(),
         left: body_len(&request),
         violated: false,
     };
@@ -82,17 +83,19 @@ fn body_len(request: &Request) -> usize {
 /// The bytes behind a request frame. Dropping it tells the mount to send no more of them.
 struct StreamSource {
     recv: RecvStream,
+    /// Where the connection puts pieces: places that are empty but for moments.
+    taken: Vec<Bytes>,
     left: usize,
     /// More came than were announced.
     violated: bool,
 }
 
 impl StreamSource {
-    fn count(&mut self, piece: Bytes) -> Result<Option<Bytes>, SourceBroken> {
-        match self.left.checked_sub(piece.len()) {
+    fn count(&mut self, bytes: usize) -> Result<(), SourceBroken> {
+        match self.left.checked_sub(bytes) {
             Some(left) => {
                 self.left = left;
-                Ok(Some(piece))
+                Ok(())
             }
             None => {
                 self.violated = true;
@@ -103,11 +106,20 @@ impl StreamSource {
 }
 
 impl Source for StreamSource {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, SourceBroken>> {
+    fn next<'a>(
+        &'a mut self,
+        pieces: &'a mut Vec<Bytes>,
+    ) -> BoxFuture<'a, Result<(), SourceBroken>> {
         async move {
-            match timeout(STALL_MAX, self.recv.read_chunk(PIECE_BYTES_MAX, true)).await {
-                Ok(Ok(Some(chunk))) => self.count(chunk.bytes),
-                Ok(Ok(None)) => Ok(None),
+            self.taken.resize(PIECES_MAX, Bytes::new());
+            match timeout(STALL_MAX, self.recv.read_chunks(&mut self.taken)).await {
+                Ok(Ok(Some(count))) => {
+                    let taken = self.taken.iter_mut().take(count).map(std::mem::take);
+                    let before = pieces.len();
+                    pieces.extend(taken);
+                    self.count(pieces[before..].iter().map(Bytes::len).sum())
+                }
+                Ok(Ok(None)) => Ok(()),
                 _ => Err(SourceBroken),
             }
         }

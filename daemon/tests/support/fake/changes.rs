@@ -3,6 +3,8 @@
 //! As a real host does, it resolves what it has open by identity, keeps files that have no name any more as
 //! long as they are open, and keeps its answers. Unlike one it has no hard links, attributes, holes or locks.
 
+mod names;
+
 use super::{FakeFile, FakeHost, attr};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -87,8 +89,9 @@ impl FakeHost {
             return sink.reply(Reply::Fault(Fault::ReadOnly)).await;
         }
         let mut body = Vec::with_capacity(change.body_len());
-        while let Ok(Some(piece)) = source.next().await {
-            body.extend_from_slice(&piece);
+        let mut pieces = Vec::new();
+        while source.next(&mut pieces).await.is_ok() && !pieces.is_empty() {
+            body.extend(pieces.drain(..).flatten());
         }
         // As if never asked.
         if body.len() < change.body_len() {
@@ -373,125 +376,6 @@ impl World<'_> {
         let dir = self.changed_dir(dir)?;
         Ok(Reply::Made { attr, dir })
     }
-
-    /// Takes a file's only name. It stays if it is open, or is to be kept under a number.
-    fn orphan(&mut self, path: &[u8], keep: Option<OpenId>) -> Option<Attr> {
-        let mut file = self.tree.remove(path)?;
-        if let Some(open) = keep
-            && file.attr.kind == FileKind::File
-        {
-            self.held.opens.insert(open, file.attr.id);
-        }
-        if !self.held.is_open(file.attr.id) {
-            return None;
-        }
-        file.attr.links = 0;
-        let attr = file.attr;
-        self.held.orphans.insert(attr.id, file);
-        Some(attr)
-    }
-
-    fn unlink(&mut self, dir: &NodeRef, name: &Name, keep: Option<OpenId>) -> Result<Reply, Fault> {
-        let path = self.child(dir, name)?;
-        match self.tree.get(&path) {
-            None => return Err(Fault::NotFound),
-            Some(file) if file.attr.kind == FileKind::Directory => return Err(Fault::IsDirectory),
-            Some(_) => {}
-        }
-        let left = self.orphan(&path, keep);
-        let dir = self.changed_dir(dir)?;
-        Ok(Reply::Removed { dir, left })
-    }
-
-    fn remove_dir(&mut self, dir: &NodeRef, name: &Name) -> Result<Reply, Fault> {
-        let path = self.child(dir, name)?;
-        match self.tree.get(&path) {
-            None => return Err(Fault::NotFound),
-            Some(file) if file.attr.kind != FileKind::Directory => return Err(Fault::NotDirectory),
-            Some(_) if !self.is_empty(&path) => return Err(Fault::NotEmpty),
-            Some(_) => {}
-        }
-        self.tree.remove(&path);
-        let dir = self.changed_dir(dir)?;
-        Ok(Reply::Removed { dir, left: None })
-    }
-
-    fn is_empty(&self, dir: &[u8]) -> bool {
-        !self.tree.keys().any(|path| is_below(path, dir))
-    }
-
-    fn rename(
-        &mut self,
-        (from, from_name): (&NodeRef, &Name),
-        (to, to_name): (&NodeRef, &Name),
-        how: RenameHow,
-        keep: Option<OpenId>,
-    ) -> Result<Reply, Fault> {
-        let (old, new) = (self.child(from, from_name)?, self.child(to, to_name)?);
-        let moved = self.tree.get(&old).ok_or(Fault::NotFound)?.attr;
-        if is_below(&new, &old) || is_below(&old, &new) && how == RenameHow::Exchange {
-            return Err(Fault::Invalid);
-        }
-        let there = self.tree.get(&new).map(|file| file.attr);
-        let other = match (how, there) {
-            (RenameHow::NoReplace, Some(_)) => return Err(Fault::Exists),
-            (RenameHow::Exchange, None) => return Err(Fault::NotFound),
-            (RenameHow::Exchange, Some(other)) => {
-                self.move_tree(&new, b"\0aside");
-                Some(other)
-            }
-            (_, Some(there)) if there.id != moved.id => self.replace(&moved, &there, &new, keep)?,
-            _ => None,
-        };
-        self.move_tree(&old, &new);
-        if how == RenameHow::Exchange {
-            self.move_tree(b"\0aside", &old);
-        }
-        let (from, to) = (self.changed_dir(from)?, self.changed_dir(to)?);
-        Ok(Reply::Renamed {
-            attr: moved,
-            from,
-            to,
-            other,
-        })
-    }
-
-    /// Makes room for `moved` at `path`.
-    fn replace(
-        &mut self,
-        moved: &Attr,
-        there: &Attr,
-        path: &[u8],
-        keep: Option<OpenId>,
-    ) -> Result<Option<Attr>, Fault> {
-        let is_dir = |attr: &Attr| attr.kind == FileKind::Directory;
-        match (is_dir(moved), is_dir(there)) {
-            (true, false) => Err(Fault::NotDirectory),
-            (false, true) => Err(Fault::IsDirectory),
-            (true, true) if !self.is_empty(path) => Err(Fault::NotEmpty),
-            _ => Ok(self.orphan(path, keep)),
-        }
-    }
-
-    fn move_tree(&mut self, old: &[u8], new: &[u8]) {
-        let paths = self.tree.keys();
-        let moved: Vec<_> = paths
-            .filter(|path| *path == old || is_below(path, old))
-            .cloned()
-            .collect();
-        let files: Vec<_> = moved
-            .into_iter()
-            .filter_map(|path| self.tree.remove_entry(&path))
-            .collect();
-        for (path, file) in files {
-            self.tree.insert([new, &path[old.len()..]].concat(), file);
-        }
-    }
-}
-
-fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    path.strip_prefix(dir)
-        .is_some_and(|rest| rest.starts_with(b"/") || dir.is_empty() && !rest.is_empty())
 }
 
 impl FakeFile {
