@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wormhole_protocol::{Access, Fault, FileId, OpenId, RelPath};
 
@@ -37,6 +37,8 @@ pub(super) struct Open {
     pub(super) appending: Mutex<()>,
     /// A sync failed: what was written may be lost, and no later sync can say otherwise.
     pub(super) broken: AtomicBool,
+    /// Up to where the disk has been told to begin with what was written in order.
+    pub(super) begun_bytes: AtomicU64,
     /// What it takes up.
     _room: Room,
 }
@@ -52,6 +54,7 @@ impl Open {
             readable,
             appending: Mutex::default(),
             broken: AtomicBool::new(false),
+            begun_bytes: AtomicU64::new(0),
             _room: room,
         }
     }

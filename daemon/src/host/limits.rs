@@ -99,6 +99,10 @@ pub(super) const COPY_STEP_BYTES: usize = 64 * 1024 * 1024;
 /// The same where the kernel cannot copy, and the bytes pass through a buffer of this size.
 pub(super) const COPY_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes of a file written in order that the disk is told to begin with at once; and of the newest, those it
+/// is not told of yet.
+pub(super) const WRITE_OUT_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Owners of locks of one mount, each with a descriptor for every file it has locks on.
 pub(super) const LOCK_OWNERS_MAX: usize = 1024;
 /// Requests of one mount that wait for locks: few enough to leave streams for what ends the waiting.

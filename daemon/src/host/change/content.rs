@@ -3,6 +3,7 @@
 use super::super::fault;
 use super::super::find::find;
 use super::super::held::{Open, Room};
+use super::super::limits::WRITE_OUT_BYTES;
 use super::super::meta;
 use super::super::session::Core;
 use super::act::Act;
@@ -15,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags, pwrite, pwritev2};
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
@@ -221,8 +223,38 @@ fn write(
         return Err(Fault::FileTooLarge);
     }
     write_at(&open.fd, bytes, offset)?;
+    begin_writing_out(&open, offset + bytes.len() as u64);
     let attr = owner::after_writing(core, act, &open.fd)?;
     Ok(Reply::Attr(attr))
+}
+
+/// Has the disk begin with a file that is being written from its start to its end, so that little is left to
+/// do when it is synced. What was written last may come in any order, and is left alone for a while; so are
+/// short files, which may be gone soon, and writes that go back.
+fn begin_writing_out(open: &Open, end: u64) {
+    let begun = open.begun_bytes.load(Ordering::Relaxed);
+    let Some(until) = end.checked_sub(WRITE_OUT_BYTES) else {
+        return;
+    };
+    if until < begun + WRITE_OUT_BYTES {
+        return;
+    }
+    let exchanged =
+        open.begun_bytes
+            .compare_exchange(begun, until, Ordering::Relaxed, Ordering::Relaxed);
+    // Another write was first, or these are beyond what the kernel counts in.
+    let (Ok(_), Ok(from), Ok(len)) = (
+        exchanged,
+        libc::off64_t::try_from(begun),
+        libc::off64_t::try_from(until - begun),
+    ) else {
+        return;
+    };
+    // SAFETY: takes numbers only, and the descriptor is open as long as `open` is.
+    // What the disk says to it is told at the sync, as after any writing out.
+    unsafe {
+        libc::sync_file_range(open.fd.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE);
+    }
 }
 
 /// Writes all of `bytes` at `offset`.
