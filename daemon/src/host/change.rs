@@ -49,6 +49,9 @@ pub(super) struct Asked {
     pub(super) change: Change,
 }
 
+/// More bytes than these take their time to be written.
+const BRIEF_BYTES_MAX: usize = 64 * 1024;
+
 /// The bytes behind a change, and leave to hold them.
 struct Body {
     bytes: Vec<u8>,
@@ -120,6 +123,23 @@ fn class(change: &Change) -> Class {
     }
 }
 
+/// Whether a change mostly takes microseconds. What may free the blocks of a large file does not.
+fn is_brief(change: &Change) -> bool {
+    match change {
+        Change::Open { .. }
+        | Change::Create {
+            truncate: false, ..
+        }
+        | Change::Close { .. }
+        | Change::MakeDir { .. }
+        | Change::MakeNode { .. }
+        | Change::Symlink { .. }
+        | Change::Link { .. } => true,
+        Change::Write { .. } | Change::Append { .. } => change.body_len() <= BRIEF_BYTES_MAX,
+        _ => false,
+    }
+}
+
 /// Gathers the bytes behind `change`: exactly as many as were announced.
 async fn take_in(
     core: &Arc<Core>,
@@ -177,8 +197,13 @@ async fn run(core: &Arc<Core>, slot: Slot, asked: Asked, body: Body) -> Result<R
             extent,
         } => copy::run(core, slot, caller, from, from_offset, to, extent).await,
         change => {
-            let done = core.on_disk(&slot, move |core| apply(core, caller, &change, &body.bytes));
-            let (done, waits) = done.await?;
+            let brief = is_brief(&change);
+            let work = move |core: &Core| apply(core, caller, &change, &body.bytes);
+            let (done, waits) = if brief {
+                core.briefly_on_disk(&slot, work).await?
+            } else {
+                core.on_disk(&slot, work).await?
+            };
             // What waits for other mounts takes up no room.
             drop(slot);
             core.service.leases().wait(waits).await;

@@ -32,7 +32,7 @@ pub(super) async fn serve(
         _ => None,
     };
     let done = core
-        .on_disk(&slot, move |core| {
+        .briefly_on_disk(&slot, move |core| {
             core.with_descriptors(|| answer(core, &request))
         })
         .await

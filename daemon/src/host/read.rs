@@ -32,6 +32,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wormhole_protocol::{Attr, ByteRange, Fault, FileId, NodeRef, ReadUrgency, Reply};
 
+/// Reads of more bytes have other threads read them, while this one sends.
+const BRIEF_BYTES_MAX: u64 = 64 * 1024;
+
 /// The first segment, and what all others must belong to.
 struct First {
     file: Arc<OpenFile>,
@@ -56,14 +59,16 @@ pub(super) async fn serve(
     };
     let slot = core.slot(class).await;
     let buffer = buffer(core, range.len(), FIRST_SEGMENT_BYTES, purpose).await;
-    let first = core
-        .on_disk(&slot, move |core| {
-            let file = core.with_descriptors(|| open(core, &node))?;
-            read_first(core, file, range, buffer)
-        })
-        .await
-        .and_then(|first| first);
-    let first = match first {
+    let work = move |core: &Core| {
+        let file = core.with_descriptors(|| open(core, &node))?;
+        read_first(core, file, range, buffer)
+    };
+    let first = if range.len() <= BRIEF_BYTES_MAX {
+        core.briefly_on_disk(&slot, work).await
+    } else {
+        core.on_disk(&slot, work).await
+    };
+    let first = match first.and_then(|first| first) {
         Ok(first) => first,
         Err(fault) => return core.reply(sink, Reply::Fault(fault)).await,
     };

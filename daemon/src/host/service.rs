@@ -6,6 +6,7 @@ use super::fault;
 use super::holdings::Holdings;
 use super::leases::{LeaseSnapshot, Leases};
 use super::meta;
+use super::pace::Pace;
 use super::resources::Resources;
 use super::rules::{AccessWord, ShareRules};
 use super::session::Core;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use wormhole_protocol::{Attr, Fault, MountId, ShareId};
 
 /// A share being served.
@@ -29,6 +31,8 @@ pub struct Service {
     resources: Arc<Resources>,
     counters: Arc<Counters>,
     departed: Departed,
+    pace: Pace,
+    began: Instant,
     /// Held from the look at what a rename replaces to its end, so that just that is replaced.
     renames: Mutex<()>,
     sessions: Mutex<Sessions>,
@@ -106,11 +110,23 @@ impl Service {
             resources,
             counters: Arc::default(),
             departed: Departed::default(),
+            pace: Pace::default(),
+            began: Instant::now(),
             renames: Mutex::default(),
             sessions: Mutex::default(),
             holdings: Arc::default(),
             leases: Leases::default(),
         }
+    }
+
+    /// How quick its disk is.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// When serving began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// The folder.
