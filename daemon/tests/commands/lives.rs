@@ -138,3 +138,30 @@ fn unmount_ends_the_process_and_a_second_mount_is_refused() {
     let said = desk.fails(&["unmount", mnt]);
     assert!(!said.is_empty());
 }
+
+#[test]
+fn a_mount_gathers_no_more_than_its_write_buffer() {
+    const ROOM: usize = 1 << 20;
+    let mut desk = Desk::new();
+    let ready = desk.host(&["--rw"]);
+    desk.mount(&ready, &["--no-l2", "--write-buffer", "1M"]);
+    let host = desk.children[0].id();
+    // A host that takes nothing: what is written stays in the mount.
+    let path = desk.path("mnt/file");
+    let file = fs::File::create(&path).unwrap();
+    signal(host, Signal::STOP);
+    let bytes = &content()[..4 * ROOM];
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| file.write_all_at(bytes, 0).unwrap());
+        let dirty = || numbers(&desk.status(), "dirty_bytes")[0];
+        while dirty() < ROOM as u64 {
+            std::thread::yield_now();
+        }
+        assert_eq!(dirty(), ROOM as u64);
+        assert!(!writing.is_finished(), "it waits for room");
+        signal(host, Signal::CONT);
+        writing.join().unwrap();
+    });
+    drop(file);
+    assert!(fs::read(desk.path("share/file")).unwrap() == bytes);
+}

@@ -8,6 +8,7 @@ mod bulk;
 mod changes;
 mod changes_bounds;
 mod changes_content;
+mod changes_names;
 mod changes_once;
 mod changes_owner;
 mod changes_wire;
