@@ -141,27 +141,35 @@ fn unmount_ends_the_process_and_a_second_mount_is_refused() {
 
 #[test]
 fn a_mount_gathers_no_more_than_its_write_buffer() {
-    const ROOM: usize = 1 << 20;
+    const ROOM: u64 = 4 << 20;
     let mut desk = Desk::new();
+    fs::write(desk.path("source"), content()).unwrap();
     let ready = desk.host(&["--rw"]);
-    desk.mount(&ready, &["--no-l2", "--write-buffer", "1M"]);
+    desk.mount(&ready, &["--no-l2", "--write-buffer", "4M"]);
     let host = desk.children[0].id();
-    // A host that takes nothing: what is written stays in the mount.
-    let path = desk.path("mnt/file");
-    let file = fs::File::create(&path).unwrap();
+    // The host takes nothing any more: what is written stays in the mount. A process of its own writes: what
+    // this one had open, its children would close, and wait for the host.
+    let script = r#"exec 3>"$2"; echo open; read go; exec cat "$1" >&3"#;
+    let mut writing = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .args([desk.path("source"), desk.path("mnt/file")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(writing.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
     signal(host, Signal::STOP);
-    let bytes = &content()[..4 * ROOM];
-    std::thread::scope(|scope| {
-        let writing = scope.spawn(|| file.write_all_at(bytes, 0).unwrap());
-        let dirty = || numbers(&desk.status(), "dirty_bytes")[0];
-        while dirty() < ROOM as u64 {
-            std::thread::yield_now();
-        }
-        assert_eq!(dirty(), ROOM as u64);
-        assert!(!writing.is_finished(), "it waits for room");
-        signal(host, Signal::CONT);
-        writing.join().unwrap();
-    });
-    drop(file);
-    assert!(fs::read(desk.path("share/file")).unwrap() == bytes);
+    let mut go = writing.stdin.take().unwrap();
+    go.write_all(b"go\n").unwrap();
+    let dirty = || numbers(&desk.status(), "dirty_bytes")[0];
+    while dirty() < ROOM {
+        std::thread::yield_now();
+    }
+    assert_eq!(dirty(), ROOM);
+    assert!(writing.try_wait().unwrap().is_none(), "it waits for room");
+    signal(host, Signal::CONT);
+    assert!(writing.wait().unwrap().success());
+    assert!(fs::read(desk.path("share/file")).unwrap() == content());
 }
