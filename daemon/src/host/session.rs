@@ -1,7 +1,7 @@
 //! One admitted mount: its bounds, and the way of each of its requests.
 //!
 //! A request waits for a slot of its class (small, demand, ahead, listing; change, write, slow), then runs its disk work in
-//! pieces on the blocking pool; what is short, where it is (`pace`). A host-wide permit is held only while a piece touches the disk, never
+//! pieces on the blocking pool; what is short, where it is (`disk`). A host-wide permit is held only while a piece touches the disk, never
 //! while the answer waits for the mount to read; what waits holds only what belongs to its session.
 //!
 //! Cancelling (dropping the future) frees everything at once, except that a piece already on the disk
@@ -10,6 +10,8 @@
 //!
 //! A session ends with its ticket: once that is revoked or expired, every request is
 //! [`Fault::Denied`].
+
+mod disk;
 
 use super::budget::{Grant, Purpose, SessionBudget};
 use super::change::{self, Asked};
@@ -23,7 +25,6 @@ use super::limits::{
     SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_WRITES_MAX, STALL,
 };
 use super::open::OpenFiles;
-use super::pace::Place;
 use super::resources::Resources;
 use super::rules::access_for;
 use super::seats::Seat;
@@ -35,13 +36,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rustix::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::block_in_place;
 use wormhole_protocol::{Access, Fault, FileId, MountId, ReadUrgency, RelPath, Reply, Request};
 
 const OPEN: &str = "slots are never closed";
@@ -160,62 +158,6 @@ impl Core {
             Class::Slow => &self.slots[6],
         };
         Arc::new(slots.clone().acquire_owned().await.expect(OPEN))
-    }
-
-    /// Runs `work` on the blocking pool.
-    ///
-    /// # Errors
-    /// [`Fault::Closing`] if the runtime ends; [`Fault::Io`] if `work` panicked.
-    pub(super) async fn on_disk<T: Send + 'static>(
-        self: &Arc<Self>,
-        slot: &Slot,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, Fault> {
-        let executing = self.resources().executing.clone().acquire_owned().await;
-        let held = (executing.expect(OPEN), slot.clone());
-        let core = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let done = work(&core);
-            drop(held);
-            done
-        });
-        task.await.map_err(|e| {
-            if e.is_panic() {
-                Fault::Io
-            } else {
-                Fault::Closing
-            }
-        })
-    }
-
-    /// Runs `work`, which mostly takes microseconds: where it is, as long as the disk is quick (`pace`).
-    ///
-    /// # Errors
-    /// As [`Core::on_disk`].
-    pub(super) async fn briefly_on_disk<T: Send + 'static>(
-        self: &Arc<Self>,
-        slot: &Slot,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Result<T, Fault> {
-        let pace = self.service.pace();
-        let place = match Handle::current().runtime_flavor() {
-            RuntimeFlavor::MultiThread => pace.place(self.service.began().elapsed()),
-            _ => Place::Elsewhere,
-        };
-        if place == Place::Elsewhere {
-            return self.on_disk(slot, work).await;
-        }
-        let executing = self.resources().executing.clone().acquire_owned().await;
-        let _held = executing.expect(OPEN);
-        let start = self.service.began().elapsed();
-        let work = || catch_unwind(AssertUnwindSafe(|| work(self)));
-        let done = match place {
-            Place::Here => work(),
-            _ => block_in_place(work),
-        };
-        let end = self.service.began().elapsed();
-        pace.took(end.saturating_sub(start), end);
-        done.map_err(|_| Fault::Io)
     }
 
     /// Tries `work` again with fewer files kept open if the process is out of descriptors.
