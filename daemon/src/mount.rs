@@ -289,6 +289,7 @@ impl Mounted {
         if let Some(disk) = self.vfs.fetcher().disk().cloned() {
             let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
         }
+        self.vfs.stop_listening().await;
         self.link.close().await;
         if is_sent {
             return Ok(());

@@ -185,7 +185,9 @@ async fn what_is_leased_is_believed_as_long_as_it_is_used_and_costs_a_question_n
         );
         sleep(Duration::from_millis(700)).await;
     }
-    assert_eq!(world.asked(), asked);
+    // Once in a while it is asked after all: hosts do not notice everything.
+    let again = world.asked() - asked;
+    assert!((1..=6).contains(&again), "{again}");
     let renewed = world.host.count(|r| matches!(r, Request::Heard { .. }));
     assert!((150..=200).contains(&renewed), "{renewed}");
 }
@@ -412,29 +414,42 @@ async fn an_idle_mount_is_silent_and_one_question_makes_all_good_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_ended_leaves_the_short_term() {
+async fn what_was_under_a_lease_that_ended_is_believed_no_more() {
     let world = World::new().await;
     let (dir, file) = world.listed().await;
     let id = world.host.attr_of("d").unwrap().id;
+    world.host.remove("d/b");
     let number = world.host.tell(News::Over { dir: id });
     world.host.wait_heard(number).await;
     let told = world.kernel.take();
     assert!(told.names && told.attributes.contains(&file) && told.attributes.contains(&dir));
-    sleep(TTL).await;
-    let asked = world.asked();
-    world.host.remove("d/b");
     assert_eq!(world.find(dir, "b").await, None);
-    assert!(world.asked() > asked);
-    // Asking begins the next.
-    sleep(LONG).await;
-    world.listed().await;
+    assert_eq!(world.size(file).await, 10);
+    // Asking began the next.
+    let asked = world.asked();
+    sleep(LONG / 2).await;
+    assert_eq!(world.list(dir).await, ["a", "c"]);
+    assert_eq!(world.asked(), asked);
+    world.host.remove("d/c");
     let number = world.host.tell(News::AllOver);
     world.host.wait_heard(number).await;
     let told = world.kernel.take();
     assert!(told.names && told.attributes.contains(&file));
-    sleep(TTL).await;
-    world.host.remove("d/c");
     assert_eq!(world.find(dir, "c").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_host_cannot_notice_is_found_within_ten_minutes_of_use() {
+    let world = World::new().await;
+    let (_, file) = world.listed().await;
+    // Nothing is told of it.
+    world.host.put("d/a", attr(3, FileKind::File, 99, 2), 3);
+    let begun = Instant::now();
+    while world.size(file).await != 99 {
+        assert!(begun.elapsed() < Duration::from_secs(600));
+        sleep(TTL).await;
+    }
+    assert!(begun.elapsed() > LONG);
 }
 
 #[tokio::test(start_paused = true)]

@@ -237,8 +237,8 @@ pub(super) struct MountFlags {
     /// Only read, whatever the ticket allows
     #[arg(long)]
     pub(super) ro: bool,
-    /// How long names and attributes are believed after the host told them; what is in use is renewed
-    /// before, without anyone waiting. 0 asks each time [default: 1s, or ten round trips if that is longer]
+    /// How long names and attributes are believed that the host does not promise to tell of; what is in use is
+    /// renewed before. 0 asks each time, and takes no promise [default: 1s, or ten round trips if that is longer]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) attr_ttl: Option<Duration>,
     /// How long programs wait for a lost host before they get an error [default: 30s]

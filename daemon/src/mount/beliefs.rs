@@ -55,6 +55,16 @@ use wormhole_protocol::{Attr, FileId, Name};
 /// How long somebody waits for leases that ran out for want of use, before he asks for what he wants himself.
 const REVIVAL_MAX: Duration = Duration::from_secs(2);
 
+/// What the kernel may believe of a name.
+pub struct Shown {
+    /// The attributes of what it leads to, if they are believed.
+    pub attr: Option<Attr>,
+    /// How much longer these.
+    pub ttl: Duration,
+    /// How much longer that it leads there.
+    pub name_ttl: Duration,
+}
+
 /// What a mount believes of its host's names.
 pub struct Beliefs {
     ttl: Duration,
@@ -147,7 +157,10 @@ impl Beliefs {
 
     /// How much longer the kernel may believe where a name of `dir` leads, which was heard so.
     pub fn name_ttl(&self, dir: &Node, name: &Name, heard: Heard) -> Duration {
-        let terms = self.terms(dir.id);
+        self.name_ttl_on(&self.terms(dir.id), dir, name, heard)
+    }
+
+    fn name_ttl_on(&self, terms: &Terms, dir: &Node, name: &Name, heard: Heard) -> Duration {
         let crossed = self.own.name_since(dir.id, name, heard.asked);
         if crossed.is_some_and(|known| known.leads == Leads::Unknown)
             || terms.is_leased(heard) && !self.kernel_forgets()
@@ -159,11 +172,22 @@ impl Beliefs {
 
     /// How much longer the kernel may believe the attributes of a node.
     pub fn attr_ttl(&self, node: &Node) -> Duration {
-        let terms = self.attr_terms(node);
-        match node.fresh_attr(&terms) {
-            // What is written here and not yet there will change them.
-            Some(_) if node.is_clean() => terms.kernel_ttl(node.heard()),
-            _ => Duration::ZERO,
+        let (_, ttl) = attr_on(&self.attr_terms(node), node);
+        ttl
+    }
+
+    /// What the kernel is told of a node that was found as `name` in `dir`, as was heard so.
+    pub fn shown(&self, dir: &Node, name: &Name, heard: Heard, node: &Node) -> Shown {
+        let terms = self.terms(dir.id);
+        let name_ttl = self.name_ttl_on(&terms, dir, name, heard);
+        let (attr, ttl) = match node.covered_by() {
+            Some(covered_by) if covered_by == dir.id => attr_on(&terms, node),
+            covered_by => attr_on(&self.terms_of(covered_by), node),
+        };
+        Shown {
+            attr,
+            ttl,
+            name_ttl,
         }
     }
 
@@ -219,8 +243,8 @@ impl Beliefs {
     /// # Errors
     /// [`FsError::Stale`] if it is no longer where it was.
     pub async fn attr(self: &Arc<Self>, node: &Arc<Node>) -> Result<Attr, FsError> {
-        let terms = self.attr_terms(node);
-        if terms.is_old(node.heard()) {
+        let is_old = self.attr_terms(node).is_old(node.heard());
+        if is_old || self.known_attr(node).is_none() {
             self.refresh(node);
         }
         if let Some(attr) = self.known_attr(node) {
@@ -440,4 +464,15 @@ impl Beliefs {
             self.listings.remove(dir.id);
         }
     }
+}
+
+/// The attributes of a node if they are believed, and how much longer the kernel may believe them.
+fn attr_on(terms: &Terms, node: &Node) -> (Option<Attr>, Duration) {
+    let attr = node.fresh_attr(terms);
+    // What is written here and not yet there will change them.
+    let ttl = match attr {
+        Some(_) if node.is_clean() => terms.kernel_ttl(node.heard()),
+        _ => Duration::ZERO,
+    };
+    (attr, ttl)
 }

@@ -12,7 +12,7 @@
 //!
 //! Locks: `table` before a node's `belief`; neither across an await.
 
-mod learn;
+pub(super) mod learn;
 
 use super::error::FsError;
 use super::heard::Heard;
@@ -20,8 +20,8 @@ use super::lease::{Terms, covered_by};
 use super::opens::HostOpen;
 use super::write::{WriteBuffer, Writer};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -354,15 +354,15 @@ impl Inodes {
         self.table.lock().keys().copied().collect()
     }
 
-    /// The numbers of a directory and of what was seen in it last.
-    pub fn entries_of(&self, dir: FileId) -> Vec<Ino> {
+    /// The numbers of directories and of what was seen in them last.
+    pub fn entries_of(&self, dirs: &HashSet<FileId>) -> Vec<Ino> {
         let table = self.table.lock();
-        let in_dir = table.values().filter(|node| {
+        let within = table.values().filter(|node| {
             let belief = node.belief.lock();
             let parent = belief.place.as_ref().map(|(parent, _)| parent.id);
-            node.id == dir || parent == Some(dir)
+            dirs.contains(&node.id) || parent.is_some_and(|parent| dirs.contains(&parent))
         });
-        in_dir.map(|node| node.ino).collect()
+        within.map(|node| node.ino).collect()
     }
 
     /// Takes an entry of `dir` that the kernel is about to be told of, and counts the lookup.

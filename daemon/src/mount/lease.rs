@@ -35,12 +35,16 @@ const HEARTBEATS_PER_TERM: u32 = 3;
 /// Answers about the term that wait for what the host had said before them.
 const WAITING_MAX: usize = 64;
 
+/// What was told so long ago under a lease, and is used, is asked again in the background: a host does not notice
+/// everything (stores through shared mappings, changes under another name of a file).
+const RENEWED_AFTER: Duration = Duration::from_secs(300);
+
 /// A lease as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// What was asked before is not under it.
     pub since: Instant,
-    /// When it ends, if nothing is heard until then.
+    /// When it ends, if nothing is heard until then; it may have lapsed.
     pub until: Instant,
 }
 
@@ -234,13 +238,15 @@ impl Leases {
         known.is_some_and(|known| known.granted <= asked)
     }
 
-    /// The lease on `dir`, if it can be believed now.
+    /// The lease on `dir`, which may have lapsed.
     pub fn held(&self, dir: FileId, now: Instant) -> Option<Held> {
         let mut state = self.state.lock();
-        let until = state.until.filter(|until| now < *until)?;
+        let until = state.until?;
         let since = state.directories.get(&dir)?.since;
-        state.used = now;
-        self.wake(state, false);
+        if now < until {
+            state.used = now;
+            self.wake(state, false);
+        }
         Some(Held { since, until })
     }
 
@@ -324,25 +330,42 @@ impl State {
 }
 
 impl Terms {
-    /// Whether what was heard so is believed.
+    /// Whether what was heard so is believed. What came under a lease that the host has ended is not, however
+    /// short a time ago it was told: something in it has changed.
     pub fn believes(&self, heard: Heard) -> bool {
-        self.is_leased(heard) || self.now.saturating_duration_since(heard.told) < self.ttl
+        let is_over = heard.leased && !self.is_under(heard);
+        self.is_leased(heard) || !is_over && self.age(heard) < self.ttl
     }
 
     /// Whether it is believed because of the lease.
     pub fn is_leased(&self, heard: Heard) -> bool {
+        let is_live = self.held.is_some_and(|held| self.now < held.until);
+        is_live && self.is_under(heard)
+    }
+
+    /// Whether it came under the lease there is, be that lapsed or not.
+    fn is_under(&self, heard: Heard) -> bool {
         heard.leased && self.held.is_some_and(|held| held.since <= heard.asked)
     }
 
-    /// Whether it is worth a renewal: believed for the short term alone, and half of that is over.
+    /// Whether it is worth a renewal.
     pub fn is_old(&self, heard: Heard) -> bool {
-        !self.is_leased(heard) && self.now.saturating_duration_since(heard.told) >= self.ttl / 2
+        let after = if self.is_leased(heard) {
+            RENEWED_AFTER
+        } else {
+            self.ttl / 2
+        };
+        self.age(heard) >= after
+    }
+
+    fn age(&self, heard: Heard) -> Duration {
+        self.now.saturating_duration_since(heard.told)
     }
 
     /// How much longer the kernel may believe it. Under no lease, until half the term is over, then a quarter
     /// of what is left: so it comes back in time for a renewal, and again soon after one.
     pub fn kernel_ttl(&self, heard: Heard) -> Duration {
-        let age = self.now.saturating_duration_since(heard.told);
+        let age = self.age(heard);
         let first_half = (self.ttl / 2).saturating_sub(age);
         let short = first_half.max(self.ttl.saturating_sub(age) / 4);
         match self.held {

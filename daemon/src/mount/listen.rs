@@ -19,13 +19,14 @@ use super::watch::Taps;
 use crate::rpc::{CallError, Payload, Remote};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::time::{Instant, sleep, sleep_until};
 use wormhole_protocol::codec::{Wire, body_len};
-use wormhole_protocol::limits::FRAME_PREFIX_BYTES;
-use wormhole_protocol::{Fault, News, Push, Reply, Request};
+use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, PUSH_BYTES_MAX};
+use wormhole_protocol::{Fault, FileId, News, Push, Reply, Request};
 
 /// Acknowledgements under way; what is heard meanwhile is said with the next.
 const ACKS_MAX: usize = 4;
@@ -64,6 +65,14 @@ enum End {
 
 /// The task; it ends when this is dropped.
 pub struct Listening(tokio::task::JoinHandle<()>);
+
+impl Listening {
+    /// Ends the task, and with it its hold on the session.
+    pub async fn end(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -121,54 +130,63 @@ impl Listener {
         End::Over
     }
 
-    /// Takes what is told.
-    async fn take(&self, mut payload: Payload) -> CallError {
+    /// Takes what is told. What came together is told to the kernel together.
+    async fn take(&self, payload: Payload) -> CallError {
+        let mut payload = BufReader::with_capacity(PUSH_BYTES_MAX, payload);
         let mut last = 0;
         loop {
-            let push = match next_push(&mut payload).await {
-                Ok(push) => push,
-                Err(error) => return error,
-            };
-            if push.number <= last {
-                return CallError::Violation;
+            let mut batch = Batch::default();
+            loop {
+                let push = match next_push(&mut payload).await {
+                    Ok(push) => push,
+                    Err(error) => return error,
+                };
+                if push.number <= last {
+                    return CallError::Violation;
+                }
+                last = push.number;
+                add(&self.stats.pushes, 1);
+                self.apply(push.news, &mut batch).await;
+                if batch.forget.attributes.len() >= INODES_AT_A_TIME || !is_next_there(&payload) {
+                    break;
+                }
             }
-            last = push.number;
-            add(&self.stats.pushes, 1);
-            self.apply(push.news).await;
+            if !batch.over.is_empty() {
+                let entries = self.inodes.entries_of(&batch.over);
+                batch.forget.attributes.extend(entries);
+            }
+            self.tell(batch.forget).await;
             self.leases.applied(last, Instant::now());
         }
     }
 
-    async fn apply(&self, news: News) {
+    async fn apply(&self, news: News, batch: &mut Batch) {
         let now = Instant::now();
         let told = match &news {
             News::Entries { dir, .. } | News::Over { dir } => Some(*dir),
             News::AllOver => None,
         };
-        let forget = match news {
+        match news {
             News::Entries { dir, attr, names } => {
                 add(&self.stats.names, names.len() as u64);
-                self.beliefs
-                    .take_news(&self.inodes, dir, attr.as_ref(), &names)
+                let forget = self
+                    .beliefs
+                    .take_news(&self.inodes, dir, attr.as_ref(), &names);
+                batch.forget.add(forget);
             }
             News::Over { dir } => {
                 add(&self.stats.ended, 1);
                 self.leases.over(dir, now);
-                Forget {
-                    names: true,
-                    attributes: self.inodes.entries_of(dir),
-                    ..Forget::default()
-                }
+                batch.over.insert(dir);
+                batch.forget.names = true;
             }
             News::AllOver => {
                 add(&self.stats.ended, 1);
                 self.leases.all_over(now);
-                self.taps.tell(told);
-                return self.forget_all().await;
-            } // This mount changes nothing ahead of the host's answers.
-        };
+                self.forget_all().await;
+            }
+        }
         self.taps.tell(told);
-        self.tell(forget).await;
     }
 
     /// The kernel forgets whatever it believed under leases.
@@ -245,7 +263,24 @@ impl Listener {
     }
 }
 
-async fn next_push(payload: &mut Payload) -> Result<Push, CallError> {
+/// Pushes that came together.
+#[derive(Default)]
+struct Batch {
+    forget: Forget,
+    /// Directories whose leases are over.
+    over: HashSet<FileId>,
+}
+
+/// Whether a whole push has arrived already.
+fn is_next_there(payload: &BufReader<Payload>) -> bool {
+    let arrived = payload.buffer();
+    let Some(prefix) = arrived.first_chunk::<FRAME_PREFIX_BYTES>() else {
+        return false;
+    };
+    body_len::<Push>(*prefix).is_ok_and(|len| arrived.len() >= FRAME_PREFIX_BYTES + len)
+}
+
+async fn next_push(payload: &mut BufReader<Payload>) -> Result<Push, CallError> {
     let mut prefix = [0; FRAME_PREFIX_BYTES];
     read_exact(payload, &mut prefix).await?;
     let len = body_len::<Push>(prefix).map_err(|_| CallError::Violation)?;
@@ -254,7 +289,7 @@ async fn next_push(payload: &mut Payload) -> Result<Push, CallError> {
     Push::from_body(&body).map_err(|_| CallError::Violation)
 }
 
-async fn read_exact(payload: &mut Payload, buf: &mut [u8]) -> Result<(), CallError> {
+async fn read_exact(payload: &mut BufReader<Payload>, buf: &mut [u8]) -> Result<(), CallError> {
     match payload.read_exact(buf).await {
         Ok(_) => Ok(()),
         Err(error) => Err(CallError::from_io(&error)),

@@ -207,7 +207,9 @@ impl Listing {
             // What is in it may have been told later than the rest; what is not in it was told with the rest.
             Some(present) if present.attr.is_some() => {
                 let heard = present.heard.later(inner.heard);
-                Some(Told::new(present.attr, heard))
+                terms
+                    .believes(heard)
+                    .then(|| Told::new(present.attr, heard))
             }
             _ => Some(Told::new(None, inner.heard)),
         }

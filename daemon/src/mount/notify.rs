@@ -31,6 +31,13 @@ impl Forget {
         }
     }
 
+    /// And that as well.
+    pub fn add(&mut self, more: Self) {
+        self.names |= more.names;
+        self.attributes.extend(more.attributes);
+        self.pages.extend(more.pages);
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         !self.names && self.attributes.is_empty() && self.pages.is_empty()

@@ -9,6 +9,7 @@
 mod attrs;
 mod beside;
 mod content;
+mod leases;
 mod locks;
 mod names;
 mod open;
@@ -25,9 +26,9 @@ use super::handles::{HandleId, Handles};
 use super::heard::Heard;
 use super::inodes::{Ino, Inodes, Node};
 use super::lease::Leases;
-use super::listen::{Listener, Listening};
+use super::listen::Listening;
 use super::listing::Listed;
-use super::notify::{Forget, Notify};
+use super::notify::Notify;
 use super::opens::Opens;
 use super::passthrough::Passthrough;
 use super::stats::{LeaseStats, RemoteStats};
@@ -41,8 +42,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_cache::{Disk, Whole};
 use wormhole_protocol::{
-    Access, Attr, Caller, Change, Fault, FileId, FileKind, LinkTarget, Name, NameNews, Reply,
-    Request, ShareId, StatFs,
+    Access, Attr, Caller, Change, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId,
+    StatFs,
 };
 
 /// What a mount decides about its file system.
@@ -138,7 +139,7 @@ pub struct Vfs {
     notify: Arc<OnceLock<Arc<dyn Notify>>>,
     lease_stats: Arc<LeaseStats>,
     /// Takes what the host tells; ends with this.
-    listening: OnceLock<Listening>,
+    listening: Mutex<Option<Listening>>,
     /// The last known figures of the host's file system.
     figures: Mutex<Option<StatFs>>,
 }
@@ -173,7 +174,7 @@ impl Vfs {
             taps: Taps::default(),
             notify: Arc::default(),
             lease_stats: Arc::default(),
-            listening: OnceLock::new(),
+            listening: Mutex::default(),
             remote,
             figures: Mutex::default(),
         }
@@ -213,41 +214,6 @@ impl Vfs {
     /// Who tells the kernel.
     pub fn notify(&self) -> Option<&Arc<dyn Notify>> {
         self.notify.get()
-    }
-
-    /// Begins to listen to what the host tells of changes, once, so that it gives leases. Not where nothing is
-    /// to be believed.
-    pub fn listen(&self) {
-        if self.beliefs.believes_nothing() {
-            return;
-        }
-        self.listening.get_or_init(|| {
-            let listener = Listener {
-                remote: self.remote.clone(),
-                leases: self.leases.clone(),
-                beliefs: self.beliefs.clone(),
-                inodes: self.inodes.clone(),
-                notify: self.notify.clone(),
-                stats: self.lease_stats.clone(),
-                taps: self.taps.clone(),
-            };
-            listener.start()
-        });
-    }
-
-    /// Takes what the host told of a directory; says what the kernel must forget.
-    pub fn take_news(&self, dir: FileId, attr: Option<&Attr>, names: &[NameNews]) -> Forget {
-        self.beliefs.take_news(&self.inodes, dir, attr, names)
-    }
-
-    /// What is counted of leases.
-    pub fn lease_stats(&self) -> &LeaseStats {
-        &self.lease_stats
-    }
-
-    /// What this mount has leases on.
-    pub fn leases(&self) -> &Arc<Leases> {
-        &self.leases
     }
 
     /// What may be done here.
@@ -301,15 +267,13 @@ impl Vfs {
         {
             node.learn_change(&own, at);
         }
-        let name_ttl = self.beliefs.name_ttl(dir, name, heard);
-        let ttl = self.beliefs.attr_ttl(&node);
-        let attr = self.beliefs.known_attr(&node).unwrap_or(*attr);
-        let attr = node.with_dirty_size(attr);
+        let shown = self.beliefs.shown(dir, name, heard, &node);
+        let attr = node.with_dirty_size(shown.attr.unwrap_or(*attr));
         Ok(Found {
             node,
             attr,
-            ttl,
-            name_ttl,
+            ttl: shown.ttl,
+            name_ttl: shown.name_ttl,
         })
     }
 

@@ -35,7 +35,7 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-fn check(cases: u32, cuts: bool) {
+fn check(cases: u32, cuts: bool, leases: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -43,26 +43,37 @@ fn check(cases: u32, cuts: bool) {
         .unwrap();
     let steps = vec(op::step(cuts), 1..STEPS_MAX);
     proptest!(config(cases), |(steps in steps)| {
-        let done: Result<(), String> = runtime.block_on(run::run(&steps));
+        let done: Result<(), String> = runtime.block_on(run::run(&steps, leases));
         prop_assert!(done.is_ok(), "{}", done.unwrap_err());
     });
 }
 
 #[test]
 fn two_mounts_do_what_the_model_does() {
-    check(150, false);
+    check(150, false, false);
 }
 
 #[test]
 fn connections_that_are_cut_lose_nothing_and_repeat_nothing() {
-    check(100, true);
+    check(100, true, false);
+}
+
+#[test]
+fn two_mounts_that_hold_leases_do_what_the_model_does() {
+    check(150, false, true);
+}
+
+#[test]
+fn mounts_that_hold_leases_and_are_cut_off_do_what_the_model_does() {
+    check(50, true, true);
 }
 
 /// For a night: `cargo test --test model -- --ignored`.
 #[test]
 #[ignore = "takes hours"]
 fn two_mounts_do_what_the_model_does_for_long() {
-    check(20_000, true);
+    check(10_000, true, false);
+    check(10_000, true, true);
 }
 
 /// The shapes of sequences that are worth doing every time.
@@ -70,6 +81,7 @@ fn two_mounts_do_what_the_model_does_for_long() {
 async fn the_seeds() {
     for steps in op::seeds() {
         let steps: Vec<Step> = steps;
-        run::run(&steps).await.unwrap();
+        run::run(&steps, false).await.unwrap();
+        run::run(&steps, true).await.unwrap();
     }
 }

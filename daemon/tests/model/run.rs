@@ -33,12 +33,12 @@ struct Run {
 
 type Check = Result<(), String>;
 
-/// Runs the steps and looks at everything afterwards.
-pub(crate) async fn run(steps: &[Step]) -> Check {
+/// Runs the steps, in mounts that believe what is leased or nothing, and looks at everything afterwards.
+pub(crate) async fn run(steps: &[Step], leases: bool) -> Check {
     let world = World::new();
     let mounts = [
-        Mount::new(world.mount(1).await),
-        Mount::new(world.mount(2).await),
+        Mount::new(world.mount(1, leases).await),
+        Mount::new(world.mount(2, leases).await),
     ];
     let mut run = Run {
         world,

@@ -59,8 +59,8 @@ impl World {
         self.dir.path().join("share")
     }
 
-    /// A mount that believes nothing, and the door it goes through.
-    pub(crate) async fn mount(&self, number: u8) -> (Arc<Vfs>, Arc<Door>, Arc<Link>) {
+    /// A mount, and the door it goes through. It believes what is leased, or nothing.
+    pub(crate) async fn mount(&self, number: u8, leases: bool) -> (Arc<Vfs>, Arc<Door>, Arc<Link>) {
         let door = Arc::new(Door {
             gate: self.gate.clone(),
             secret: self.secret.clone(),
@@ -71,7 +71,8 @@ impl World {
         let (link, welcome) = Link::open(door.clone(), timeout).await.unwrap();
         assert!(welcome.access.writes());
         let config = VfsConfig {
-            attr_ttl: Duration::ZERO,
+            // What is under no lease is over before it can be used.
+            attr_ttl: Duration::from_nanos(leases.into()),
             timeout,
             l1_bytes: 8 << 20,
             write_buffer_bytes: 1 << 20,
@@ -81,6 +82,7 @@ impl World {
         let vfs = Arc::new(vfs);
         let opens: std::sync::Weak<Opens> = Arc::downgrade(vfs.opens());
         link.reclaim_by(opens);
+        vfs.listen();
         (vfs, door, link)
     }
 }

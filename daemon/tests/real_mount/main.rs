@@ -11,6 +11,7 @@
 mod support;
 
 mod changes;
+mod coherent;
 mod content;
 mod disk_cache;
 mod locks;

@@ -8,6 +8,7 @@
 
 use super::{Beliefs, By, Leads, Told};
 use crate::mount::heard::Heard;
+use crate::mount::inodes::learn::is_same;
 use crate::mount::inodes::{Inodes, Node};
 use crate::mount::notify::Forget;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl Beliefs {
 
     fn is_later_attr(&self, attr: &Attr, crossing: Instant) -> bool {
         match self.own.attr_since(attr.id, crossing) {
-            Some((ours, _, By::Us)) => attr.changed > ours.changed || *attr == ours,
+            Some((ours, _, By::Us)) => attr.changed > ours.changed || is_same(attr, &ours),
             _ => true,
         }
     }

@@ -99,7 +99,7 @@ impl Node {
 }
 
 /// Whether attributes are equal but for the access time, of which the host does not speak.
-fn is_same(a: &Attr, b: &Attr) -> bool {
+pub(in crate::mount) fn is_same(a: &Attr, b: &Attr) -> bool {
     let b = Attr {
         accessed: a.accessed,
         ..*b

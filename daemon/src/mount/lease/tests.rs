@@ -33,7 +33,8 @@ async fn grant(leases: &Leases, of: FileId) -> Instant {
 }
 
 fn is_held(leases: &Leases, of: FileId) -> bool {
-    leases.held(of, Instant::now()).is_some()
+    let now = Instant::now();
+    leases.held(of, now).is_some_and(|held| now < held.until)
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,13 +190,41 @@ async fn what_was_asked_under_a_lease_is_believed_as_long_as_it_lasts() {
     let here = terms(dir(1));
     assert!(here.believes(first) && here.is_leased(first) && !here.is_old(first));
     assert_eq!(here.kernel_ttl(first), here.held.unwrap().until - here.now);
-    // What was told before the lease, or of another directory, is believed for the short term.
-    assert!(!here.believes(before.leased(true)));
-    assert!(!here.believes(Heard::since(asked - TTL).leased(true)) || here.believes(first));
+    // What was told before the lease, or of another directory, is not under it.
+    assert!(!here.believes(before.leased(true)) && !here.believes(before));
     assert!(!terms(dir(2)).believes(first));
     let fresh = Heard::since(Instant::now());
     assert!(terms(dir(2)).believes(fresh) && !terms(dir(2)).is_leased(fresh));
     assert_eq!(terms(dir(2)).kernel_ttl(fresh), TTL / 2);
+    // What was told under a lease that lapsed is believed for the short term, under one that ended not at all.
+    let asked = Instant::now();
+    leases.granted(dir(1), asked, asked);
+    let last = Heard::since(asked).leased(true);
+    advance(TTL / 2).await;
+    let mut lapsed = terms(dir(1));
+    lapsed.held = lapsed.held.map(|held| Held {
+        until: lapsed.now,
+        ..held
+    });
+    assert!(lapsed.believes(last) && !lapsed.is_leased(last) && !lapsed.believes(first));
+    leases.over(dir(1), Instant::now());
+    assert!(!terms(dir(1)).believes(last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_leased_is_asked_again_now_and_then() {
+    let now = Instant::now();
+    let heard = Heard::from(now).leased(true);
+    let after = |age| Terms {
+        now: now + age,
+        ttl: TTL,
+        held: Some(Held {
+            since: now,
+            until: now + RENEWED_AFTER * 10,
+        }),
+    };
+    assert!(!after(RENEWED_AFTER - TTL).is_old(heard));
+    assert!(after(RENEWED_AFTER).is_old(heard) && after(RENEWED_AFTER).believes(heard));
 }
 
 #[test]
