@@ -132,6 +132,15 @@ async fn a_file_wholly_in_the_disk_cache_is_handed_over_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn a_large_file_that_was_warmed_is_handed_over_at_its_first_open() {
+    let stage = Stage::new().await;
+    let large = attr(2004, FileKind::File, 70 << 20, 1);
+    stage.host.put("large", large, 46);
+    stage.warm("large").await;
+    assert!(stage.open("large").await.whole.is_some());
+}
+
+#[tokio::test]
 async fn a_file_that_was_just_written_or_seen_to_change_is_not_handed_over() {
     let stage = Stage::new().await;
     let now = std::time::SystemTime::now();

@@ -123,6 +123,11 @@ impl Passthrough {
         }
     }
 
+    /// Whether files of this size are handed over at all.
+    pub fn takes(&self, size: u64) -> bool {
+        size >= SIZE_MIN && self.state.lock().off.is_none()
+    }
+
     /// Opens an inode to be read: from the cache's file, if one comes with it.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ impl Files {
         };
         match here {
             Ok((key, size)) => {
+                self.check(key, size).await;
                 progress.here_files.fetch_add(1, Relaxed);
                 (Some((key, size)), size)
             }
@@ -68,6 +69,17 @@ impl Files {
                 progress.fail(&name_of(&looked.node), error);
                 (None, looked.node.attr().size)
             }
+        }
+    }
+
+    /// Has a content checked that the kernel may be given to read by itself, so that nobody who opens it waits
+    /// for that.
+    async fn check(&self, key: ContentKey, size: u64) {
+        if self.vfs.passthrough().takes(size) && !self.disk.is_known_whole(&key) {
+            let disk = self.disk.clone();
+            let check = move || drop(disk.open_whole(&key, size));
+            // If it is not sound, whoever opens it will find that out as well.
+            let _ = tokio::task::spawn_blocking(check).await;
         }
     }
 
