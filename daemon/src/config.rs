@@ -10,6 +10,7 @@ pub mod places;
 pub mod units;
 
 use crate::host::ShareRules;
+use crate::mount::beliefs::PrefetchMetadata;
 use crate::path_text::PathText;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -145,6 +146,8 @@ pub struct MountPlan {
     pub read_only: bool,
     /// How long attributes and names are believed; `None` is what suits the path.
     pub attr_ttl: Option<Duration>,
+    /// What is fetched of names and attributes before anybody asks.
+    pub prefetch_metadata: PrefetchMetadata,
     /// How long requests wait for a lost host.
     pub timeout: Duration,
     /// As whom files appear.
@@ -295,6 +298,7 @@ mod tests {
             write_buffer_bytes: 11 << 20,
             read_only: true,
             attr_ttl: Some(Duration::from_millis(1500)),
+            prefetch_metadata: PrefetchMetadata::All,
             timeout: Duration::from_secs(3),
             owner: OwnerMode::Host,
             allow_other: true,

@@ -54,6 +54,7 @@ mod session;
 mod share;
 mod state;
 mod tickets;
+mod tree;
 mod watch;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -81,6 +81,8 @@ pub struct MountConfig {
     pub l2: Option<DiskConfig>,
     /// How long attributes and names are believed; `None` is [`term_for`] the path.
     pub attr_ttl: Option<Duration>,
+    /// What is fetched of names and attributes before anybody asks.
+    pub prefetch_metadata: beliefs::PrefetchMetadata,
     /// How long a request waits for the host.
     pub timeout: Duration,
     /// Bytes that may have been written and not yet be on the host.
@@ -206,6 +208,7 @@ impl Mounted {
         let opens: Weak<Opens> = Arc::downgrade(vfs.opens());
         link.reclaim_by(opens);
         vfs.listen();
+        vfs.prefetch_metadata(config.prefetch_metadata);
         let fuse_stats = Arc::new(FuseStats::default());
         let ended = mount(&config, vfs.clone(), fuse_stats.clone()).await?;
         let pins = Arc::new(Pins::default());

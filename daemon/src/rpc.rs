@@ -257,6 +257,8 @@ pub mod priority {
     pub const LISTING: i32 = 1;
     /// Read ahead of need.
     pub const AHEAD: i32 = 0;
+    /// What nobody waits for: metadata of trees.
+    pub const BACKGROUND: i32 = -1;
 }
 
 /// Why a connection to a host was not made.

@@ -12,10 +12,12 @@ use crate::limits::{
     FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX,
     LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX,
     READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
-    REVALIDATE_DIRS_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
+    REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX, TREE_FRAME_BYTES_MAX, XATTR_NAMES_MAX,
+    XATTR_VALUE_BYTES_MAX,
 };
 use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
+use crate::tree::TreeFrame;
 
 pub(crate) use bincode::{Decode, Encode};
 
@@ -109,6 +111,7 @@ wire! {
     HelloReply: HELLO_REPLY_BYTES_MAX, |_| true;
     Request: REQUEST_BYTES_MAX, |request| match request {
         Request::Revalidate { listings } => listings.len() <= REVALIDATE_DIRS_MAX,
+        Request::Tree { entries_max, .. } => *entries_max <= TREE_ENTRIES_MAX,
         Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
         _ => true,
     };
@@ -118,6 +121,7 @@ wire! {
         Reply::Revalidated(verdicts) => verdicts.len() <= REVALIDATE_DIRS_MAX,
         _ => true,
     };
+    TreeFrame: TREE_FRAME_BYTES_MAX, |frame| frame.entries_len() <= LIST_FRAME_ENTRIES_MAX;
     ListFrame: LIST_FRAME_BYTES_MAX, |frame| frame.entries.len() <= LIST_FRAME_ENTRIES_MAX;
     Push: PUSH_BYTES_MAX, |push| match &push.news {
         News::Entries { names, .. } => names.len() <= PUSH_NAMES_MAX,

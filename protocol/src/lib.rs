@@ -25,6 +25,7 @@ pub mod name;
 pub mod range;
 pub mod revalidate;
 pub mod ticket;
+pub mod tree;
 pub mod version;
 
 pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
@@ -45,4 +46,5 @@ pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};
 pub use revalidate::{KnownListing, Verdict};
 pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
+pub use tree::{TreeDecoder, TreeEncoder, TreeError, TreeFrame};
 pub use version::{Features, WireVersion};

@@ -37,6 +37,18 @@ pub const PUSH_NAMES_MAX: usize = LIST_FRAME_ENTRIES_MAX;
 /// Longest encoded [`crate::Push`].
 pub const PUSH_BYTES_MAX: usize = LIST_FRAME_BYTES_MAX;
 
+/// Most entries one [`crate::Request::Tree`] may ask for.
+pub const TREE_ENTRIES_MAX: u32 = 1_000_000;
+/// Longest encoded [`crate::TreeFrame`]: a frame of a listing, and the path of its directory.
+pub const TREE_FRAME_BYTES_MAX: usize = LIST_FRAME_BYTES_MAX + PATH_BYTES_MAX + 512;
+/// Frames a tree may have beyond two for each entry.
+pub const TREE_FRAMES_SPARE: usize = 16;
+/// How far back zstd may refer in a tree: what a decoder must keep (2^18 bytes), and
+/// most of what an encoder takes.
+pub const TREE_WINDOW_LOG: u32 = 18;
+/// How hard zstd tries.
+pub const TREE_LEVEL: i32 = 3;
+
 /// Most entries a mount accepts in one directory before it gives up on the host.
 pub const LIST_ENTRIES_MAX: usize = 4_000_000;
 

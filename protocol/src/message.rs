@@ -6,6 +6,7 @@
 //! - after [`Reply::Data`]: exactly `len` raw bytes of the file;
 //! - after [`Reply::Listing`], leased or not: [`ListFrame`]s, the last marked so;
 //! - after [`Reply::Listening`]: [`crate::Push`]es, as long as the session lasts.
+//! - after [`Reply::Tree`]: a stream of zstd, of [`crate::TreeFrame`]s ([`crate::tree`]);
 //! - after [`Reply::Many`]: a [`crate::FileFrame`] for each file, with its raw bytes.
 //!
 //! Raw bytes may follow a request as well, as many as [`Change::body_len`] says.
@@ -263,6 +264,14 @@ pub enum Request {
         /// The listings, at most [`crate::limits::REVALIDATE_DIRS_MAX`].
         listings: Vec<KnownListing>,
     },
+    /// A directory and all beneath it, with all entries → [`Reply::Tree`] and the bytes of a
+    /// [`crate::TreeEncoder`]. At the lowest priority: it must be in nobody's way.
+    Tree {
+        /// The directory.
+        dir: NodeRef,
+        /// Of how many entries, at most [`crate::limits::TREE_ENTRIES_MAX`].
+        entries_max: u32,
+    },
 }
 
 /// What a host answers.
@@ -356,6 +365,8 @@ pub enum Reply {
     Many(Attr),
     /// What has become of each listing, in the order they were named.
     Revalidated(Vec<Verdict>),
+    /// [`crate::TreeFrame`]s follow, compressed.
+    Tree,
 }
 
 /// Somebody's lock.

@@ -12,7 +12,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, TICKET_CHARS_MAX};
-use wormhole_protocol::{FileFrame, Hello, HelloReply, ListFrame, Push, Reply, Request, Ticket};
+use wormhole_protocol::{
+    FileFrame, Hello, HelloReply, ListFrame, Push, Reply, Request, Ticket, TreeFrame,
+};
 
 thread_local! {
     static TAKEN_BYTES: Cell<usize> = const { Cell::new(0) };
@@ -123,6 +125,11 @@ fn pushes_are_bounded() {
 #[test]
 fn file_frames_are_bounded() {
     bounded::<FileFrame>(samples::file_frames());
+}
+
+#[test]
+fn tree_frames_are_bounded() {
+    bounded::<TreeFrame>(samples::tree_frames());
 }
 
 #[test]

@@ -73,7 +73,8 @@ fn every_message_has_its_golden_bytes() {
         + check("Reply", samples::replies(), &mut missing)
         + check("ListFrame", samples::list_frames(), &mut missing)
         + check("Push", samples::pushes(), &mut missing)
-        + check("FileFrame", samples::file_frames(), &mut missing);
+        + check("FileFrame", samples::file_frames(), &mut missing)
+        + check("TreeFrame", samples::tree_frames(), &mut missing);
     assert!(
         missing.is_empty(),
         "samples without golden bytes:\n{missing}"

@@ -17,6 +17,7 @@ use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::FRAME_PREFIX_BYTES;
 use wormhole_protocol::{
     FileFrame, Hello, HelloReply, HostKey, ListFrame, Push, Reply, Request, Secret, Ticket,
+    TreeFrame,
 };
 
 /// Bodies per decoder.
@@ -76,6 +77,7 @@ fn every_damage_to_every_sample_is_survived() {
     every_damage::<ListFrame>(samples::list_frames());
     every_damage::<Push>(samples::pushes());
     every_damage::<FileFrame>(samples::file_frames());
+    every_damage::<TreeFrame>(samples::tree_frames());
 }
 
 #[test]
@@ -92,8 +94,9 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(18);
-    check::<Reply>(22);
+    check::<Request>(19);
+    check::<Reply>(23);
+    check::<TreeFrame>(3);
     check::<FileFrame>(2);
 }
 
@@ -306,6 +309,7 @@ fn a_prefix_beyond_the_limit_is_refused_before_anything_is_read() {
     check::<ListFrame>();
     check::<Push>();
     check::<FileFrame>();
+    check::<TreeFrame>();
 }
 
 fn many_cases<T: Wire + PartialEq + Debug>(samples: Vec<samples::Sample<T>>, seed: u64) {
@@ -351,6 +355,11 @@ fn hostile_pushes() {
 #[test]
 fn hostile_file_frames() {
     many_cases::<FileFrame>(samples::file_frames(), 6);
+}
+
+#[test]
+fn hostile_tree_frames() {
+    many_cases::<TreeFrame>(samples::tree_frames(), 7);
 }
 
 #[test]

@@ -61,6 +61,11 @@ proptest! {
     fn any_file_frame_returns(value in strategies::file_frame()) {
         returns(&value);
     }
+
+    #[test]
+    fn any_tree_frame_returns(value in strategies::tree_frame()) {
+        returns(&value);
+    }
 }
 
 #[test]

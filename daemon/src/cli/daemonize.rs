@@ -183,6 +183,7 @@ mod tests {
             write_buffer_bytes: 1,
             read_only: false,
             attr_ttl: Some(std::time::Duration::from_millis(1500)),
+            prefetch_metadata: Default::default(),
             timeout: std::time::Duration::from_secs(30),
             owner: crate::config::OwnerMode::Me,
             allow_other: false,

@@ -2,6 +2,7 @@
 
 use super::bench::BenchFlags;
 use crate::config::{Address, OwnerMode, units};
+use crate::mount::beliefs::PrefetchMetadata;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -52,8 +53,8 @@ On a command line every user of the machine can read the ticket. Prefer stdin (-
 the variable WORMHOLE_TICKET.
 
 Options behind -o, as in fstab, each like the flag of that name:
-  l1_size= l2_size= cache_dir= no_l2 write_buffer= ro attr_ttl= timeout= owner= allow_other
-  no_passthrough metrics= ticket_file=
+  l1_size= l2_size= cache_dir= no_l2 write_buffer= ro attr_ttl= prefetch_metadata= timeout=
+  owner= allow_other no_passthrough metrics= ticket_file=
   nonempty   the mount may hide files that are in the directory
   noexec     programs in the mount cannot be started
   rw         what the ticket allows, which is the default
@@ -241,6 +242,10 @@ pub(super) struct MountFlags {
     /// renewed before. 0 asks each time, and takes no promise [default: 1s, or ten round trips if that is longer]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) attr_ttl: Option<Duration>,
+    /// What to fetch of names and attributes before anybody asks: nothing, what is beneath a directory that is
+    /// listed (up to 100,000 entries), or the whole share from the start (up to 1,000,000) [default: lazy]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) prefetch_metadata: Option<PrefetchMetadata>,
     /// How long programs wait for a lost host before they get an error [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) timeout: Option<Duration>,

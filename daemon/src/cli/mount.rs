@@ -134,6 +134,7 @@ fn mount_config(plan: &MountPlan, ticket: &Ticket) -> MountConfig {
         read_only: plan.read_only,
         passthrough: plan.passthrough,
         attr_ttl: plan.attr_ttl,
+        prefetch_metadata: plan.prefetch_metadata,
         timeout: plan.timeout,
         fuse: FuseOptions {
             // Whom the files come from; never the ticket, which everyone could read in the mount table.
@@ -306,6 +307,7 @@ fn l2_report(stats: &DiskStats) -> CacheReport {
 mod tests {
     use super::*;
     use crate::config::L2Plan;
+    use crate::mount::beliefs::PrefetchMetadata;
     use crate::mount::stats::{FuseSnapshot, RemoteSnapshot};
     use wormhole_protocol::{HostKey, Secret};
 
@@ -329,6 +331,7 @@ mod tests {
             write_buffer_bytes: 11,
             read_only: true,
             attr_ttl: Some(Duration::from_secs(9)),
+            prefetch_metadata: PrefetchMetadata::Off,
             timeout: Duration::from_secs(10),
             owner: OwnerMode::Host,
             allow_other: true,
@@ -344,6 +347,7 @@ mod tests {
         assert!(config.read_only && config.passthrough);
         assert_eq!(config.l2.as_ref().map(|l2| l2.budget_bytes), Some(8));
         assert_eq!(config.attr_ttl, Some(Duration::from_secs(9)));
+        assert_eq!(config.prefetch_metadata, PrefetchMetadata::Off);
         assert_eq!(config.timeout, Duration::from_secs(10));
         assert_eq!(config.fuse.owner, Owner::Host);
         assert!(config.fuse.allow_other && config.fuse.noexec);

@@ -5,6 +5,7 @@
 //! kept are refused. The mount is always `nosuid` and `nodev`.
 
 use crate::config::{OwnerMode, units};
+use crate::mount::beliefs::PrefetchMetadata;
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub(super) struct MountOptions {
     pub(super) no_l2: bool,
     /// `attr_ttl=`
     pub(super) attr_ttl: Option<Duration>,
+    /// `prefetch_metadata=`
+    pub(super) prefetch_metadata: Option<PrefetchMetadata>,
     /// `timeout=`
     pub(super) timeout: Option<Duration>,
     /// `owner=`
@@ -129,6 +132,14 @@ impl MountOptions {
             }
             "attr_ttl" => self.attr_ttl = Some(units::parse_time(value).map_err(told)?),
             "timeout" => self.timeout = Some(units::parse_time(value).map_err(told)?),
+            "prefetch_metadata" => {
+                self.prefetch_metadata = Some(match value {
+                    "off" => PrefetchMetadata::Off,
+                    "lazy" => PrefetchMetadata::Lazy,
+                    "all" => PrefetchMetadata::All,
+                    _ => bail!("is one of prefetch_metadata=off, =lazy and =all"),
+                });
+            }
             "owner" => {
                 self.owner = Some(match value {
                     "me" => OwnerMode::Me,
@@ -189,8 +200,9 @@ fn unknown(caller: Caller) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= attr_ttl= timeout= \
-         owner= allow_other no_passthrough nonempty noexec ticket_file= metrics= ro rw"
+        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= attr_ttl= \
+         prefetch_metadata= timeout= owner= allow_other no_passthrough nonempty noexec \
+         ticket_file= metrics= ro rw"
     )
 }
 

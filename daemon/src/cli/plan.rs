@@ -143,6 +143,10 @@ pub(super) fn mount(
             .or(options.attr_ttl)
             .map(config::attr_ttl)
             .transpose()?,
+        prefetch_metadata: flags
+            .prefetch_metadata
+            .or(options.prefetch_metadata)
+            .unwrap_or_default(),
         timeout: config::timeout(
             flags
                 .timeout

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "lookup",
     "getattr",
     "readlink",
@@ -26,6 +26,7 @@ const KINDS: [&str; 18] = [
     "heard",
     "readmany",
     "revalidate",
+    "tree",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -48,6 +49,7 @@ fn kind(request: &Request) -> usize {
         Request::Heard { .. } => 15,
         Request::ReadMany { .. } => 16,
         Request::Revalidate { .. } => 17,
+        Request::Tree { .. } => 18,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use wormhole_protocol::limits::{
     CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, PUSH_NAMES_MAX,
-    SESSION_REQUESTS_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+    SESSION_REQUESTS_MAX, TREE_FRAME_BYTES_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 
 /// Sessions at once, over all shares.
@@ -25,6 +25,8 @@ pub(super) const SESSION_CHANGES_MAX: usize = 24;
 /// Changes with bytes behind them of one session that are received or run at once: as many segments of a
 /// mebibyte as fill a fast long path.
 pub(super) const SESSION_WRITES_MAX: usize = 32;
+/// Trees of one session that run at once; each holds an encoder.
+pub(super) const SESSION_TREES_MAX: usize = 2;
 /// Syncs, allocations and copies of one session that run at once: they take long, and others must not wait.
 pub(super) const SESSION_SLOW_MAX: usize = 8;
 /// Disk operations at once, over all sessions: threads of the blocking pool.
@@ -142,6 +144,15 @@ pub(super) const FIRST_FRAME_ENTRIES: usize = 32;
 /// Names a listing reads ahead of the frames it makes of them.
 pub(super) const GETDENTS_BYTES: usize = 16 * 1024;
 
+/// Plain text of a batch of a tree: some 1,500 entries.
+pub(super) const TREE_BATCH_BYTES: usize = 128 * 1024;
+/// What a batch of a tree may hold while it is made and sent: the batch, the frame beyond it.
+pub(super) const TREE_GRANT_BYTES: usize = TREE_BATCH_BYTES + TREE_FRAME_BYTES_MAX;
+/// Directories that wait for their turn in a tree.
+pub(super) const TREE_QUEUE_MAX: usize = 65_536;
+/// Bytes of their paths.
+pub(super) const TREE_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Bytes a listing holds while its digest is made: the entries at hand and a hash of each before them.
 pub(super) const LIST_DIGEST_BYTES: usize = LIST_FRAME_BYTES_MAX + 32 * LIST_DIGEST_ENTRIES_MAX;
 
@@ -178,6 +189,7 @@ const _: () = assert!(PUSH_NAMES_MAX <= PUSH_NAMES_WAITING_MAX);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);
 const _: () = assert!(RESERVE_AHEAD_BYTES >= SEGMENT_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_FRAME_BYTES_MAX);
+const _: () = assert!(RESERVE_AHEAD_BYTES >= TREE_GRANT_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= LIST_DIGEST_BYTES);
 const _: () = assert!(RESERVE_DEMAND_BYTES >= XATTR_VALUE_BYTES_MAX);
 const _: () = assert!(HOST_SHARED_BYTES >= SESSION_EXTRA_BYTES);

@@ -40,9 +40,9 @@ use wormhole_protocol::{
 };
 
 /// A directory being listed.
-struct Listing {
+pub(super) struct Listing {
     /// The directory is leased.
-    leased: bool,
+    pub(super) leased: bool,
     dir: NodeRef,
     id: FileId,
     fd: OwnedFd,
@@ -54,10 +54,10 @@ struct Listing {
 }
 
 /// Some entries of a directory.
-struct Seen {
-    entries: Vec<Entry>,
-    skipped: u64,
-    last: bool,
+pub(super) struct Seen {
+    pub(super) entries: Vec<Entry>,
+    pub(super) skipped: u64,
+    pub(super) last: bool,
 }
 
 /// Frames in the making: the listing comes back with each.
@@ -241,7 +241,8 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), Fault> {
+/// Opens a directory to be listed, and leases it before it is looked at.
+pub(super) fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), Fault> {
     let root = core.service.share().root();
     let node = root.node(&dir.path)?;
     let mut now = meta::now();
@@ -289,7 +290,7 @@ fn make_frame(core: &Core, mut listing: Box<Listing>, most: usize) -> Result<Mad
 }
 
 /// Looks at the next `most` names of a directory, which must still be where it was afterwards.
-fn look(core: &Core, listing: &mut Listing, most: usize) -> Result<Seen, Fault> {
+pub(super) fn look(core: &Core, listing: &mut Listing, most: usize) -> Result<Seen, Fault> {
     let mut entries = Vec::new();
     let mut skipped = 0;
     // Bounded in what is looked at, not in what is found: a directory of nothing but entries that

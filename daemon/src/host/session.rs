@@ -1,6 +1,6 @@
 //! One admitted mount: its bounds, and the way of each of its requests.
 //!
-//! A request waits for a slot of its class (small, demand, ahead, listing; change, write, slow), then runs its disk work in
+//! A request waits for a slot of its class (small, demand, ahead, listing; change, write, slow; tree), then runs its disk work in
 //! pieces on the blocking pool; what is short, where it is (`disk`). A host-wide permit is held only while a piece touches the disk, never
 //! while the answer waits for the mount to read; what waits holds only what belongs to its session.
 //!
@@ -22,7 +22,8 @@ use super::holdings::Tenure;
 use super::leases::MountKey;
 use super::limits::{
     BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_CHANGES_MAX, SESSION_DEMAND_MAX,
-    SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_WRITES_MAX, STALL,
+    SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_TREES_MAX,
+    SESSION_WRITES_MAX, STALL,
 };
 use super::open::OpenFiles;
 use super::resources::Resources;
@@ -30,7 +31,7 @@ use super::rules::access_for;
 use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
-use super::{bulk, list, listen, locks, node, read};
+use super::{bulk, list, listen, locks, node, read, tree};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -54,6 +55,7 @@ pub(super) enum Class {
     Change,
     Write,
     Slow,
+    Tree,
 }
 
 /// A slot, held by a request and by what it still has on the disk.
@@ -83,7 +85,7 @@ pub(super) struct Core {
     pub(super) bytes: AtomicU64,
     /// Bytes behind its changes.
     pub(super) received: AtomicU64,
-    slots: [Arc<Semaphore>; 7],
+    slots: [Arc<Semaphore>; 8],
     /// Pieces of answers taken by the transport.
     taken: AtomicU64,
     ticket: Arc<Ticket>,
@@ -107,6 +109,7 @@ impl Core {
             SESSION_CHANGES_MAX,
             SESSION_WRITES_MAX,
             SESSION_SLOW_MAX,
+            SESSION_TREES_MAX,
         ];
         let shared = resources.shared_bytes.clone();
         let write_shared = resources.shared_write_bytes.clone();
@@ -156,6 +159,7 @@ impl Core {
             Class::Change => &self.slots[4],
             Class::Write => &self.slots[5],
             Class::Slow => &self.slots[6],
+            Class::Tree => &self.slots[7],
         };
         Arc::new(slots.clone().acquire_owned().await.expect(OPEN))
     }
@@ -282,6 +286,7 @@ fn changes(request: &Request) -> bool {
         | Request::Read { .. }
         | Request::ReadMany { .. }
         | Request::Revalidate { .. }
+        | Request::Tree { .. }
         | Request::StatFs
         | Request::GetXattr { .. }
         | Request::ListXattr { .. }
@@ -392,6 +397,7 @@ impl Session {
                 sink.prioritize(priority::AHEAD);
                 bulk::serve(core, dir, files, sink).await
             }
+            Request::Tree { dir, entries_max } => tree::serve(core, dir, entries_max, sink).await,
             Request::List { dir, known } => {
                 sink.prioritize(priority::LISTING);
                 list::serve(core, dir, known, sink).await

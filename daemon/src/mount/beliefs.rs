@@ -27,6 +27,7 @@ mod names;
 mod news;
 mod own;
 mod renewal;
+mod trees;
 
 use super::error::FsError;
 use super::heard::Heard;
@@ -50,6 +51,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+pub use trees::PrefetchMetadata;
+use trees::Trees;
 use wormhole_protocol::{Attr, FileId, Name};
 
 /// How long somebody waits for leases that ran out for want of use, before he asks for what he wants himself.
@@ -77,6 +80,7 @@ pub struct Beliefs {
     own: Own,
     doubts: Doubts,
     absences: Absences,
+    trees: Trees,
     /// Who tells the kernel.
     notify: OnceLock<Arc<dyn Notify>>,
     under_way: Mutex<UnderWay>,
@@ -103,6 +107,7 @@ impl Beliefs {
             own: Own::default(),
             doubts: Doubts::default(),
             absences: Absences::default(),
+            trees: Trees::default(),
             notify: OnceLock::new(),
             under_way: Mutex::default(),
             renewed: watch::Sender::new(()),
@@ -288,6 +293,9 @@ impl Beliefs {
         {
             return Ok(listing);
         }
+        if let Some(listing) = self.list_with_tree(dir).await {
+            return Ok(listing);
+        }
         self.ask_listing(dir).await
     }
 
@@ -384,10 +392,14 @@ impl Beliefs {
 
     /// Gives a listing what has changed since it was asked for.
     fn amend(&self, dir: &Node, listing: &Listing) {
-        for (name, known) in self.own.names_since(dir.id, listing.asked()) {
+        self.amend_id(dir.id, listing);
+    }
+
+    fn amend_id(&self, dir: FileId, listing: &Listing) {
+        for (name, known) in self.own.names_since(dir, listing.asked()) {
             match known.leads {
                 Leads::To(attr) => {
-                    let leased = self.leases.covers(dir.id, known.at);
+                    let leased = self.leases.covers(dir, known.at);
                     listing.set(&name, attr, Heard::from(known.at).leased(leased));
                 }
                 Leads::Unknown => listing.doubt(&name, known.at),

@@ -69,6 +69,7 @@ enum State {
 }
 
 /// What readers and the stream tell each other; dropped with the end of the stream, which wakes them.
+#[derive(Default)]
 struct Arrival {
     /// How many entries there are.
     progress: watch::Sender<usize>,
@@ -81,6 +82,8 @@ struct Inner {
     heard: Heard,
     state: State,
     entries: Entries,
+    /// Attributes of the directory itself, if they came under the same lease as its entries.
+    own_attr: Option<Box<(Attr, Heard)>>,
     /// Of these entries, once it was asked for.
     digest: Option<Box<Option<ListingDigest>>>,
 }
@@ -99,6 +102,7 @@ impl Listing {
                 heard,
                 state,
                 entries: Entries::default(),
+                own_attr: None,
                 digest: None,
             }),
         })
@@ -107,10 +111,7 @@ impl Listing {
     /// A listing that draws from `answer` in a task of its own, which ends when the last reference to
     /// the listing goes or its stream does.
     pub fn start(answer: Answer, heard: Heard) -> Arc<Self> {
-        let arrival = Arrival {
-            progress: watch::Sender::new(0),
-            wanted: watch::Sender::new(0),
-        };
+        let arrival = Arrival::default();
         let mut wanted = arrival.wanted.subscribe();
         let listing = Self::new(heard, State::Arriving(Box::new(arrival)));
         let weak = Arc::downgrade(&listing);
@@ -136,6 +137,19 @@ impl Listing {
             }
         });
         listing
+    }
+
+    /// A listing whose entries are brought by [`Self::feed`]; with the directory's own attributes, if they are
+    /// under the same lease.
+    pub(super) fn fed(heard: Heard, own_attr: Option<Attr>) -> Arc<Self> {
+        let listing = Self::new(heard, State::Arriving(Box::default()));
+        listing.inner.lock().own_attr = own_attr.map(|attr| Box::new((attr, heard)));
+        listing
+    }
+
+    /// More entries, or the reason why there will be no more.
+    pub(super) fn feed(&self, frame: Result<ListFrame, CallError>) {
+        self.take(frame);
     }
 
     /// The listing of a directory that was made when this was asked, and so held nothing.
@@ -228,6 +242,17 @@ impl Listing {
         }
     }
 
+    /// Attributes of the directory itself, if they came under the same lease as its entries and nothing in it
+    /// has changed since.
+    pub(super) fn own_attr(&self) -> Option<(Attr, Heard)> {
+        self.inner.lock().own_attr.as_deref().copied()
+    }
+
+    /// The directory itself has these attributes now.
+    pub(super) fn set_own_attr(&self, attr: &Attr, heard: Heard) {
+        self.inner.lock().own_attr = Some(Box::new((*attr, heard)));
+    }
+
     /// When it was asked for.
     pub fn asked(&self) -> Instant {
         self.asked
@@ -238,6 +263,14 @@ impl Listing {
         let mut inner = self.inner.lock();
         inner.entries.set(name, attr, heard);
         inner.digest = None;
+        // Names were given or taken, so that the directory has changed as well.
+        if inner
+            .own_attr
+            .as_ref()
+            .is_some_and(|own| own.1.told < heard.told)
+        {
+            inner.own_attr = None;
+        }
     }
 
     /// The attributes of what `name` leads to have changed; if it leads elsewhere, nothing has.

@@ -81,6 +81,8 @@ counters! {
         readlink,
         /// List.
         list,
+        /// Tree: a directory and all beneath it.
+        tree,
         /// Read that someone waited for.
         read,
         /// Read ahead of need.

@@ -261,6 +261,7 @@ impl Vfs {
                 self.inodes.remember(dir, name, attr, of_attr)?
             }
         };
+        self.beliefs.learn_dir(&node, attr);
         // What was asked before a change of ours may not know of it.
         if let Some((own, at)) = self.beliefs.own_attr(attr.id, heard.asked)
             && at > node.told()

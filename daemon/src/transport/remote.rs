@@ -173,7 +173,8 @@ impl QuicRemote {
     ) -> Payload {
         let announced = match reply {
             Reply::Data { len, .. } => Some(*len),
-            Reply::Listing(_)
+            Reply::Tree
+            | Reply::Listing(_)
             | Reply::Leased {
                 answer: Leased::Listing(_),
                 ..

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wormhole::host::{Gate, HostState, Share, ShareRules, ShareState, SystemClock, TicketLimits};
+use wormhole::mount::beliefs::PrefetchMetadata;
 use wormhole::mount::fuse::{FuseOptions, Owner};
 use wormhole::mount::{MountConfig, Mounted};
 use wormhole::transport::{Dialer, Identity, ServerEndpoint, server};
@@ -85,6 +86,7 @@ pub struct Options {
     pub allow_other: bool,
     pub write_buffer_bytes: u64,
     pub passthrough: bool,
+    pub prefetch_metadata: PrefetchMetadata,
 }
 
 impl Default for Options {
@@ -98,6 +100,8 @@ impl Default for Options {
             allow_other: false,
             write_buffer_bytes: 64 << 20,
             passthrough: true,
+            // Tests count what each walk asks.
+            prefetch_metadata: PrefetchMetadata::Off,
         }
     }
 }
@@ -115,6 +119,7 @@ pub async fn mount(ticket: &Ticket, mountpoint: &Path, options: &Options) -> Mou
             budget_bytes: 10 << 30,
         }),
         attr_ttl: Some(options.attr_ttl),
+        prefetch_metadata: options.prefetch_metadata,
         timeout: options.timeout,
         write_buffer_bytes: options.write_buffer_bytes,
         read_only: false,

@@ -5,13 +5,14 @@
 
 mod changes;
 mod leases;
+mod trees;
 
 use wormhole_protocol::{
     Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
     FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame, ListingDigest,
     LockConflict, LockMode, LockRange, MountId, Name, NodeRef, Proof, Push, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Welcome,
-    XattrName,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
+    Welcome, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -167,6 +168,7 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         .map(|r| (request_label(&r), r))
         .chain(changes::requests())
         .chain(leases::requests())
+        .chain(trees::requests())
         .collect()
 }
 
@@ -210,6 +212,7 @@ fn request_label(request: &Request) -> &'static str {
         | Request::UnlockAll { .. }
         | Request::TestLock { .. } => unreachable!("in changes.rs"),
         Request::Listen | Request::Heard { .. } => unreachable!("in leases.rs"),
+        Request::Tree { .. } => unreachable!("in trees.rs"),
     }
 }
 
@@ -241,6 +244,7 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
         ]),
         Reply::Unchanged(attr(FileKind::Directory)),
         Reply::Many(attr(FileKind::Directory)),
+        Reply::Tree,
     ]);
     replies.extend(change_replies());
     let labelled = replies.into_iter().map(|r| (reply_label(&r), r));
@@ -332,6 +336,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         }
         Reply::Revalidated(_) => "revalidated",
         Reply::Many(_) => "many",
+        Reply::Tree => "tree",
     }
 }
 
@@ -441,4 +446,9 @@ pub(crate) fn file_frames() -> Vec<Sample<FileFrame>> {
     };
     let frames = content.into_iter().chain(faults.map(FileFrame::Not));
     frames.map(|frame| (label(&frame), frame)).collect()
+}
+
+/// Pieces of a tree.
+pub(crate) fn tree_frames() -> Vec<Sample<TreeFrame>> {
+    trees::tree_frames()
 }

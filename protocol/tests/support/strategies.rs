@@ -7,13 +7,15 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wormhole_protocol::limits::{OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX};
+use wormhole_protocol::limits::{
+    OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX, TREE_ENTRIES_MAX,
+};
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
     FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
     ListingDigest, MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, Verdict, Welcome,
-    XattrName,
+    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
+    Verdict, Welcome, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -224,6 +226,29 @@ pub(crate) fn file_frame() -> impl Strategy<Value = FileFrame> {
     prop_oneof![content, select(Fault::ALL).prop_map(FileFrame::Not)]
 }
 
+fn entry() -> impl Strategy<Value = Entry> {
+    (name(), attr()).prop_map(|(name, attr)| Entry { name, attr })
+}
+
+/// Any piece of a tree.
+pub(crate) fn tree_frame() -> impl Strategy<Value = TreeFrame> {
+    let begins = (path(), attr(), any::<[bool; 2]>(), vec(entry(), 0..20));
+    prop_oneof![
+        begins.prop_map(
+            |(path, attr, [leased, last], entries)| TreeFrame::Directory {
+                path,
+                attr,
+                leased,
+                entries,
+                last
+            }
+        ),
+        (vec(entry(), 0..20), any::<bool>())
+            .prop_map(|(entries, last)| TreeFrame::More { entries, last }),
+        any::<bool>().prop_map(|whole| TreeFrame::End { whole }),
+    ]
+}
+
 /// Any request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let urgency = select(vec![ReadUrgency::Demand, ReadUrgency::Ahead]);
@@ -245,6 +270,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         node().prop_map(|node| Request::ListXattr { node }),
         (node(), vec(file_wanted(), 0..20))
             .prop_map(|(dir, files)| Request::ReadMany { dir, files })
+            .boxed(),
+        (node(), 0..=TREE_ENTRIES_MAX)
+            .prop_map(|(dir, entries_max)| Request::Tree { dir, entries_max })
             .boxed(),
         change_request().boxed(),
         Just(Request::Listen),
@@ -278,6 +306,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         vec(xattr_name(), 0..20).prop_map(Reply::XattrNames),
         attr().prop_map(Reply::Unchanged),
         attr().prop_map(Reply::Many),
+        Just(Reply::Tree),
         change_reply().boxed(),
         leased().prop_map(|answer| Reply::Leased { answer }),
         any::<u32>().prop_map(|term_ms| Reply::Listening { term_ms }),

@@ -3,6 +3,7 @@
 use super::super::flags::{Command, Flags};
 use super::*;
 use crate::config::{Address, OwnerMode};
+use crate::mount::beliefs::PrefetchMetadata;
 use clap::{CommandFactory, Parser};
 
 const ROOT: Powers = Powers {
@@ -192,6 +193,14 @@ fn each_mount_flag_and_option_changes_the_plan() {
     change(&["--ro"], "ro", |p| p.read_only = true);
     change(&["--attr-ttl", "0"], "attr_ttl=0", |p| {
         p.attr_ttl = Some(Duration::ZERO);
+    });
+    let what = ["--prefetch-metadata", "off"];
+    change(&what, "prefetch_metadata=off", |p| {
+        p.prefetch_metadata = PrefetchMetadata::Off;
+    });
+    let what = ["--prefetch-metadata", "all"];
+    change(&what, "prefetch_metadata=all", |p| {
+        p.prefetch_metadata = PrefetchMetadata::All;
     });
     change(&["--timeout", "5s"], "timeout=5s", |p| {
         p.timeout = Duration::from_secs(5);

@@ -69,7 +69,12 @@ impl Listings {
 
     /// Keeps a listing; those used longest ago make room.
     pub(super) fn put(&self, dir: &Node, listing: Arc<Listing>) {
-        self.kept.lock().put(dir.id, listing);
+        self.put_id(dir.id, listing);
+    }
+
+    /// The same, of a directory that may be known by its identity alone.
+    pub(super) fn put_id(&self, dir: FileId, listing: Arc<Listing>) {
+        self.kept.lock().put(dir, listing);
     }
 
     /// Keeps a listing in place of one told earlier.

@@ -33,6 +33,9 @@ impl Beliefs {
         let mut forget = Forget::default();
         let node = inodes.by_id(dir);
         if let Some(attr) = attr.filter(|attr| attr.id == dir) {
+            if let Some(listing) = self.listings.get(dir) {
+                listing.set_own_attr(attr, Heard::from(now).leased(true));
+            }
             self.take_attr(inodes, attr, now, &mut forget);
         }
         for news in names {

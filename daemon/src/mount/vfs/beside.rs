@@ -1,6 +1,7 @@
 //! What others of the mount need of the file system besides its operations.
 
 use super::Vfs;
+use crate::mount::beliefs::PrefetchMetadata;
 use crate::mount::error::FsError;
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::passthrough::Passthrough;
@@ -9,6 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Vfs {
+    /// Says what is fetched of names and attributes before anybody asks.
+    pub fn prefetch_metadata(&self, how: PrefetchMetadata) {
+        self.beliefs.prefetch(how, self.inodes.root());
+    }
+
     /// Which files the kernel reads by itself.
     pub fn passthrough(&self) -> &Arc<Passthrough> {
         &self.passthrough

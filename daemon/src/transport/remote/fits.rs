@@ -33,6 +33,7 @@ pub(super) fn answers(request: &Request, reply: &Reply) -> bool {
             }
         ) | (Request::Listen, Reply::Listening { .. })
             | (Request::Heard { .. }, Reply::Heard { .. })
+            | (Request::Tree { .. }, Reply::Tree)
             | (Request::Readlink { .. }, Reply::Link(_))
             | (Request::List { .. }, Reply::Listing(_))
             | (Request::List { known: Some(_), .. }, Reply::Unchanged(_))
