@@ -362,7 +362,9 @@ impl Session {
     ) -> Result<(), SinkClosed> {
         let core = &self.core;
         add(&core.requests, 1);
-        let _in_flight = core.service.counters().begin(&request);
+        let in_flight = core.service.counters().begin(&request);
+        // Who listens waits for nothing.
+        let _in_flight = (!matches!(request, Request::Listen)).then_some(in_flight);
         if let Some(fault) = core.barred() {
             // A change that was done is not answered as if it had not been.
             let known = match (&request, fault) {

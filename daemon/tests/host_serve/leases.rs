@@ -147,6 +147,7 @@ async fn who_listens_is_granted_leases_and_who_does_not_is_not() {
         "{answered:?}"
     );
     let share = world.gate.snapshot().shares.swap_remove(0);
+    assert_eq!(share.counters.in_flight, 0, "who listens asks nothing");
     assert_eq!(share.leases.watches, 2);
     let leases: Vec<_> = share.sessions.iter().map(|s| s.leases).collect();
     assert_eq!(leases.iter().sum::<usize>(), 2);
