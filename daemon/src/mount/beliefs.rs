@@ -131,6 +131,12 @@ impl Beliefs {
         self.ttl
     }
 
+    /// Whether the kernel forgets a node's name before it may lead elsewhere.
+    pub fn guards_name(&self, node: &Node) -> bool {
+        let dir = node.place().map(|(dir, _)| dir.id);
+        self.kernel_forgets() && dir.is_some_and(|dir| self.terms(dir).held.is_some())
+    }
+
     /// Whether everything is asked anew, always.
     pub fn believes_nothing(&self) -> bool {
         self.ttl.is_zero()
@@ -317,7 +323,12 @@ impl Beliefs {
     ) {
         let now = Instant::now();
         match dir_attr {
-            Some(dir_attr) => dir.learn_change(dir_attr, self.of_change(Some(dir.id), asked)),
+            Some(dir_attr) => {
+                dir.learn_change(dir_attr, self.of_change(Some(dir.id), asked));
+                // The kernel may forget the node; what it is found by again, an entry of the directory it is in,
+                // knows nothing of changes in it.
+                self.own.attr(&dir.attr(), now, By::Us);
+            }
             None => dir.doubt(now),
         }
         let crossed = self

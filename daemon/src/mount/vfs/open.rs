@@ -101,9 +101,10 @@ impl Vfs {
     }
 
     /// Attributes of a node that is being opened to read. Its name may have gone to another file since the
-    /// kernel looked it up, a moment ago: then this is the one that was there, and can be read yet.
+    /// kernel looked it up, a moment ago: then this is the one that was there, and can be read yet. However
+    /// long ago that was if the kernel is told to forget names: then this open began before it was.
     async fn attr_to_read(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
-        let recent = just_told(node);
+        let recent = just_told(node) || self.beliefs.guards_name(node);
         match self.beliefs.attr(node).await {
             Err(FsError::Stale) if recent => Ok(node.attr()),
             other => other,
