@@ -337,6 +337,7 @@ impl Beliefs {
             .is_some_and(|known| known.by == By::Host);
         if let Some(attr) = &attr {
             self.own.attr(attr, now, By::Us);
+            self.forget_dir_attr(attr);
         }
         if crossed {
             return self.doubt_name(dir.id, name, now);
@@ -377,6 +378,7 @@ impl Beliefs {
     pub fn changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
         let now = Instant::now();
         self.own.attr(attr, now, By::Us);
+        self.forget_dir_attr(attr);
         let Some((dir, name)) = node.and_then(Node::place) else {
             return;
         };
@@ -399,23 +401,6 @@ impl Beliefs {
     pub fn own_attr(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
         let (attr, at, _) = self.own.attr_since(id, asked)?;
         Some((attr, at))
-    }
-
-    /// Gives a listing what has changed since it was asked for.
-    fn amend(&self, dir: &Node, listing: &Listing) {
-        self.amend_id(dir.id, listing);
-    }
-
-    fn amend_id(&self, dir: FileId, listing: &Listing) {
-        for (name, known) in self.own.names_since(dir, listing.asked()) {
-            match known.leads {
-                Leads::To(attr) => {
-                    let leased = self.leases.covers(dir, known.at);
-                    listing.set(&name, attr, Heard::from(known.at).leased(leased));
-                }
-                Leads::Unknown => listing.doubt(&name, known.at),
-            }
-        }
     }
 
     /// What is believed of a name now; of two sayings the later one.

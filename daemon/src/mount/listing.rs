@@ -248,6 +248,11 @@ impl Listing {
         self.inner.lock().own_attr.as_deref().copied()
     }
 
+    /// The directory itself has changed.
+    pub(super) fn forget_own_attr(&self) {
+        self.inner.lock().own_attr = None;
+    }
+
     /// The directory itself has these attributes now.
     pub(super) fn set_own_attr(&self, attr: &Attr, heard: Heard) {
         self.inner.lock().own_attr = Some(Box::new((*attr, heard)));
@@ -286,6 +291,7 @@ impl Listing {
         let mut inner = self.inner.lock();
         inner.entries.doubt(name, at);
         inner.digest = None;
+        inner.own_attr = None;
     }
 
     /// The host has answered where `name` leads, which was not known.

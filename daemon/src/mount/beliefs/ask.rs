@@ -234,6 +234,23 @@ impl Beliefs {
             heard: told.heard,
         }))
     }
+
+    /// Gives a listing what has changed since it was asked for.
+    pub(super) fn amend(&self, dir: &Node, listing: &Listing) {
+        self.amend_id(dir.id, listing);
+    }
+
+    pub(super) fn amend_id(&self, dir: FileId, listing: &Listing) {
+        for (name, known) in self.own.names_since(dir, listing.asked()) {
+            match known.leads {
+                Leads::To(attr) => {
+                    let leased = self.leases.covers(dir, known.at);
+                    listing.set(&name, attr, Heard::from(known.at).leased(leased));
+                }
+                Leads::Unknown => listing.doubt(&name, known.at),
+            }
+        }
+    }
 }
 
 /// A node the kernel holds is not where it was: the kernel must look again, whatever the host finds

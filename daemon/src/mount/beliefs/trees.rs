@@ -276,6 +276,16 @@ impl Beliefs {
         true
     }
 
+    /// A change of ours was answered with these attributes: those that came with a tree are older, if they are of
+    /// a directory.
+    pub(super) fn forget_dir_attr(&self, attr: &Attr) {
+        if attr.kind == FileKind::Directory
+            && let Some(listing) = self.listings.get(attr.id)
+        {
+            listing.forget_own_attr();
+        }
+    }
+
     /// Gives a node that was just seen as `attr`, if it is a directory, the attributes that came with its own
     /// entries, if these are leased.
     pub fn learn_dir(&self, node: &Node, attr: &Attr) {
