@@ -2,7 +2,6 @@
 
 use super::super::super::limits::WATCH_KEPT_MIN;
 use super::super::super::watch::{Event, Happened, Watching};
-use super::super::queue::Number;
 use super::super::touch::{By, Wait};
 use super::{Holding, MountKey, Table};
 use tokio::time::Instant;
@@ -81,12 +80,13 @@ impl<W: Watching> Table<W> {
     }
 
     /// Marks what happened in a directory. Who alone is changing it learns what became of it from its answer,
-    /// unless older news is still under way, which would then come last.
+    /// unless older news is still under way, which would then come last: be it of another directory, for a
+    /// name in it may be this one.
     fn mark_unless_own(&mut self, id: FileId, now: Instant, by: Option<By>, mark: &Mark) {
         let mut quiet = false;
-        self.mark_for(id, now, mark, |holder, holding, acked| {
+        self.mark_for(id, now, mark, |holder, holding, settled| {
             let own = by.as_ref().is_some_and(|by| by.mount == holder);
-            let silent = own && holding.last <= acked && !holding.over;
+            let silent = own && settled && !holding.over;
             quiet |= silent;
             !silent
         });
@@ -103,7 +103,7 @@ impl<W: Watching> Table<W> {
         id: FileId,
         now: Instant,
         mark: &Mark,
-        mut tell: impl FnMut(MountKey, &Holding, Number) -> bool,
+        mut tell: impl FnMut(MountKey, &Holding, bool) -> bool,
     ) {
         let Some(dir) = self.dirs.peek_mut(&id) else {
             return;
@@ -112,7 +112,8 @@ impl<W: Watching> Table<W> {
             let Some(mount) = self.mounts.get_mut(key) else {
                 continue;
             };
-            if !tell(*key, holding, mount.acked) {
+            let settled = mount.acked >= mount.queue.last();
+            if !tell(*key, holding, settled) {
                 continue;
             }
             if !holding.over {
