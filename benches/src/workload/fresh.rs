@@ -98,9 +98,12 @@ fn write_mark(path: &Path, number: u32) -> io::Result<()> {
 
 fn has_mark(path: &Path, number: u32) -> io::Result<bool> {
     let mut mark = [0; size_of::<u32>()];
-    match File::open(path)?.read_exact_at(&mut mark, 0) {
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut mark, 0));
+    match read.map_err(|error| (error.kind(), error)) {
         Ok(()) => Ok(u32::from_be_bytes(mark) == number),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+        Err((io::ErrorKind::UnexpectedEof, _)) => Ok(false),
+        // What was replaced a moment ago is told apart, and not shown yet.
+        Err((io::ErrorKind::StaleNetworkFileHandle, _)) => Ok(false),
+        Err((_, error)) => Err(error),
     }
 }
