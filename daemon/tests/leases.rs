@@ -582,3 +582,27 @@ async fn what_is_leased_is_believed_for_a_term_after_the_host_was_last_heard_and
     sleep(RTT * 4).await;
     assert_eq!(world.find(dir, "b").await, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_the_kernel_forgot_has_the_times_our_changes_gave_it() {
+    let world = World::new().await;
+    world.list(Ino::ROOT).await;
+    let (dir, _) = world.listed().await;
+    // Making a directory in it changes it, of which the listing it is in knows nothing.
+    world.host.put("d", attr(2, FileKind::Directory, 77, 1), 0);
+    let made = world
+        .vfs
+        .make_dir(CALLER, dir, b"sub", 0o755)
+        .await
+        .unwrap();
+    assert_eq!(world.size(dir).await, 77);
+    world.vfs.forget(made.node.ino, 1);
+    drop(made);
+    world.vfs.forget(dir, 1000);
+    for _ in 0..2 {
+        let found = world.find(Ino::ROOT, "d").await.unwrap();
+        assert_eq!(world.size(found).await, 77);
+        world.vfs.forget(found, 1000);
+        sleep(TTL * 2).await;
+    }
+}

@@ -53,7 +53,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 pub use trees::PrefetchMetadata;
 use trees::Trees;
-use wormhole_protocol::{Attr, FileId, Name};
+use wormhole_protocol::{Attr, FileId, FileKind, Name};
 
 /// How long somebody waits for leases that ran out for want of use, before he asks for what he wants himself.
 const REVIVAL_MAX: Duration = Duration::from_secs(2);
@@ -445,15 +445,11 @@ impl Beliefs {
     }
 
     /// How the attributes of an entry were heard, if the entry was heard so: the lease of its directory does not
-    /// cover all.
+    /// cover all. What a directory within it is told of is not put into the entry, so only an answer about
+    /// itself is under its lease.
     pub fn of_entry(&self, attr: &Attr, heard: Heard) -> Heard {
-        use wormhole_protocol::FileKind::Directory;
-        let leased = match (attr.kind, attr.links) {
-            (Directory, _) => self.is_leased_answer(attr.id, heard.asked, false),
-            (_, 1) => heard.leased,
-            _ => false,
-        };
-        heard.leased(leased)
+        let is_covered = attr.kind != FileKind::Directory && attr.links == 1;
+        heard.leased(heard.leased && is_covered)
     }
 
     /// A node is not where it was: whatever is believed to be there was told before, and is no longer.
