@@ -36,6 +36,7 @@ use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -301,7 +302,7 @@ fn changes(request: &Request) -> bool {
 pub(super) struct Session {
     core: Arc<Core>,
     tenure: Tenure,
-    seat: Option<Seat>,
+    seat: Mutex<Option<Seat>>,
     sweeper: tokio::task::JoinHandle<()>,
     _registered: Registered,
     _place: OwnedSemaphorePermit,
@@ -338,7 +339,7 @@ impl Session {
             _registered: service.register(&core),
             core,
             tenure,
-            seat,
+            seat: Mutex::new(seat),
             sweeper,
             _place: place,
         }
@@ -462,7 +463,7 @@ impl Serve for Session {
     }
 
     fn goodbye(&self) {
-        if let Some(seat) = &self.seat {
+        if let Some(seat) = self.seat.lock().take() {
             seat.keep(false);
         }
         self.tenure.keep(false);

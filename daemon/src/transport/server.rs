@@ -341,13 +341,14 @@ impl Doorstep {
                 }
             }
         }
-        requests.shutdown().await;
-        // A mount that leaves on purpose says so with its code.
+        // A mount that leaves on purpose says so with its code; whoever takes its place does not wait for what it
+        // left behind.
         if let Some(ConnectionError::ApplicationClosed(close)) = connection.close_reason()
             && close.error_code == code::DONE
         {
             session.goodbye();
         }
+        requests.shutdown().await;
     }
 }
 
