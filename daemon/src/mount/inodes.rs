@@ -52,6 +52,8 @@ const PROBES_MAX: u64 = 16;
 struct Belief {
     /// Directory and name under which it was seen last; none for the root.
     place: Option<(Arc<Node>, Name)>,
+    /// Where it was seen before, the latest last: a file may have several names, and lose the one seen last.
+    former: Vec<(Arc<Node>, Name)>,
     attr: Attr,
     /// When the host said so.
     heard: Heard,
@@ -66,6 +68,9 @@ struct Belief {
     /// Lookups the kernel counts.
     lookups: u64,
 }
+
+/// Names of a file that are remembered beside the one seen last.
+const FORMER_MAX: usize = 4;
 
 /// A file on the host that the kernel or a handle refers to.
 pub struct Node {
@@ -91,6 +96,7 @@ impl Node {
             id: attr.id,
             belief: Mutex::new(Belief {
                 place,
+                former: Vec::new(),
                 attr,
                 heard,
                 doubted: None,
@@ -283,7 +289,30 @@ impl Node {
         if let Some((parent, known)) = &belief.place
             && !(Arc::ptr_eq(parent, dir) && known == name)
         {
-            belief.place = Some((dir.clone(), name.clone()));
+            let place = (dir.clone(), name.clone());
+            let former = belief.place.replace(place);
+            if belief.attr.kind != FileKind::Directory {
+                belief
+                    .former
+                    .retain(|(at, known)| at.id != dir.id || known != name);
+                belief.former.extend(former);
+                let surplus = belief.former.len().saturating_sub(FORMER_MAX);
+                belief.former.drain(..surplus);
+            }
+        }
+    }
+
+    /// The node has lost a name; if it was seen there last, it is to be found where it was before that.
+    pub fn leave(&self, dir: FileId, name: &Name) {
+        let mut belief = self.belief.lock();
+        belief
+            .former
+            .retain(|(at, known)| at.id != dir || known != name);
+        let is_there = |(at, known): &(Arc<Self>, Name)| at.id == dir && known == name;
+        if belief.place.as_ref().is_some_and(is_there)
+            && let Some(former) = belief.former.pop()
+        {
+            belief.place = Some(former);
         }
     }
 }

@@ -414,3 +414,18 @@ async fn a_directory_that_is_being_removed_by_name_empties() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_lost_the_name_it_was_seen_under_last_is_read_under_another() {
+    let pair = Pair::with(&Options::default(), writable()).await;
+    pair.run(|a, _, _| {
+        fs::create_dir(a.join("d")).unwrap();
+        fs::write(a.join("kept"), b"content").unwrap();
+        fs::metadata(a.join("kept")).unwrap();
+        fs::hard_link(a.join("kept"), a.join("d/second")).unwrap();
+        fs::remove_file(a.join("d/second")).unwrap();
+        fs::remove_dir(a.join("d")).unwrap();
+        assert_eq!(fs::read(a.join("kept")).unwrap(), b"content");
+    })
+    .await;
+}

@@ -87,6 +87,9 @@ impl Beliefs {
             if is_at(&lost, dir, name) {
                 lost.doubt(now);
             }
+            if is_sure {
+                lost.leave(dir, name);
+            }
             forget.attributes.push(lost.ino);
         }
         if let Some(attr) = &news.attr

@@ -182,6 +182,7 @@ impl Vfs {
         };
         self.beliefs
             .renamed(dir, name, None, dir_attr.as_ref(), asked);
+        self.leave(left, dir, name);
         self.lost_name(left, victim, asked);
         Ok(())
     }
@@ -227,9 +228,16 @@ impl Vfs {
         self.beliefs
             .renamed(&to_dir, &to_name, Some(attr), Some(&to_attr), asked);
         self.moved(&attr, &to_dir, &to_name, asked);
+        self.leave(Some(attr), &from_dir, &from_name);
         match exchanged {
-            Some(attr) => self.moved(&attr, &from_dir, &from_name, asked),
-            None => self.lost_name(other, victim, asked),
+            Some(attr) => {
+                self.moved(&attr, &from_dir, &from_name, asked);
+                self.leave(Some(attr), &to_dir, &to_name);
+            }
+            None => {
+                self.leave(other, &to_dir, &to_name);
+                self.lost_name(other, victim, asked);
+            }
         }
         Ok(())
     }
@@ -242,6 +250,13 @@ impl Vfs {
             node.learn_change(attr, heard.asked_at(asked));
         }
         self.beliefs.changed(attr, node.as_deref(), asked);
+    }
+
+    /// What is still there after it lost a name is not to be looked for under that.
+    fn leave(&self, left: Option<Attr>, dir: &Node, name: &Name) {
+        if let Some(node) = left.and_then(|left| self.inodes.by_id(left.id)) {
+            node.leave(dir.id, name);
+        }
     }
 
     /// If a program has the entry open, a number under which the host is to keep it.
