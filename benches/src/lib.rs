@@ -17,6 +17,7 @@ pub mod files;
 pub mod history;
 pub mod mounts;
 pub mod order;
+mod pages;
 pub mod pair;
 pub mod peer;
 mod process;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use wormhole_netem::LinkEnd;
 
 /// How long a process may take to become ready.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take to end when asked to.
-pub(crate) const END_MAX: Duration = Duration::from_secs(10);
+pub(crate) const END_MAX: Duration = Duration::from_secs(30);
 /// How long between two looks where the kernel does not tell.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How much of a log stands in an error.

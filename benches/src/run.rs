@@ -13,7 +13,6 @@ mod flame;
 mod ledger;
 mod memory;
 mod mounting;
-mod pages;
 mod turn;
 
 use crate::files::Ground;

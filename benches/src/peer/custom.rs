@@ -27,7 +27,7 @@ use std::time::Duration;
 use template::{Placeholder, Template, Values};
 
 /// How long `check` and `version` may take.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Why a description of peers is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

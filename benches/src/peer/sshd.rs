@@ -5,9 +5,11 @@
 
 use super::{LOOK_EVERY, PeerError, Site, Unavailable, late};
 use crate::process::{self, Child, PATIENCE};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,11 +17,13 @@ use std::time::{Duration, Instant};
 /// Where sshd, started by root, locks up what has not logged in yet. Compiled into it.
 const PRIVILEGE_SEPARATION: &str = "/run/sshd";
 /// How long making a key, or telling a version, may take.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A running server; ends when dropped.
 pub(super) struct Sshd {
     child: Child,
+    /// Holds `address` against all who take any free port.
+    _port: OwnedFd,
     pub(super) address: SocketAddr,
     pub(super) user: String,
     /// The user's private key.
@@ -33,9 +37,7 @@ impl Sshd {
     pub(super) fn start(site: &Site, folder: &Path) -> Result<Self, PeerError> {
         let sshd = process::which("sshd").ok_or_else(|| missing("sshd"))?;
         let ip = site.host.address();
-        let free = site.host.within(|| TcpListener::bind((ip, 0)))??;
-        let address = free.local_addr()?;
-        drop(free);
+        let (port, address) = site.host.within(|| reserve(ip))??;
         let (host_key, key) = (folder.join("host_key"), folder.join("user_key"));
         make_key(&host_key)?;
         make_key(&key)?;
@@ -51,6 +53,7 @@ impl Sshd {
         let child = Child::spawn(&site.host, "sshd", folder, &mut command, false)?;
         let mut server = Self {
             child,
+            _port: port,
             address,
             user: user()?,
             key,
@@ -83,6 +86,21 @@ impl Sshd {
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// A free port of `ip`, and what keeps it from being given to others. A server that allows the address
+/// to be reused, as sshd does, may listen there all the same, as long as nobody else does (socket(7)).
+fn reserve(ip: IpAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let any = SocketAddr::new(ip, 0);
+    let family = match ip {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &any)?;
+    let address = SocketAddr::try_from(net::getsockname(&socket)?)?;
+    Ok((socket, address))
 }
 
 /// The configuration of a server at `address` whose keys are in `folder`.
@@ -210,7 +228,17 @@ pub(super) fn bracketed(address: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::can_change_users;
+    use super::{can_change_users, reserve};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    #[test]
+    fn a_reserved_port_can_be_listened_at_once() {
+        let (_port, address) = reserve(Ipv4Addr::LOCALHOST.into()).expect("a port");
+        TcpStream::connect(address).expect_err("nobody listens");
+        let _server = TcpListener::bind(address).expect("with the address reused");
+        TcpStream::connect(address).expect("somebody listens");
+        TcpListener::bind(address).expect_err("one is there");
+    }
 
     #[test]
     fn a_namespace_with_one_user_is_not_enough() {

@@ -1,6 +1,6 @@
 //! The machine a run is on.
 
-use super::pages;
+use crate::pages;
 use crate::record::Environment;
 use std::fs;
 use std::path::Path;

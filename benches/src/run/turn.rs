@@ -1,9 +1,10 @@
 //! One peer's turn in one round: served, mounted, measured, unmounted.
 
 use super::ledger::Ledger;
-use super::{Progress, flame, memory, mounting, pages};
+use super::{Progress, flame, memory, mounting};
 use crate::files::Ground;
 use crate::order::RunOrder;
+use crate::pages;
 use crate::peer::{Mounted, Peer, PeerError, Served, Site};
 use crate::record::{Mode, State};
 use crate::sizes::{Sizes, plan};

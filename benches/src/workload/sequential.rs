@@ -5,8 +5,9 @@
 
 use super::stage::{Stage, Turn};
 use crate::files::layout::LARGE;
+use crate::pages;
 use rustix::fs::{Advice, fadvise};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -73,6 +74,6 @@ pub(super) fn read_bytes(file_bytes: u64) -> usize {
 fn drop_pages(path: &Path) -> io::Result<()> {
     fadvise(File::open(path)?, 0, None, Advice::DontNeed)?;
     // Not permitted to everyone; the report says whether it was.
-    let _ = fs::write("/proc/sys/vm/drop_caches", "1");
+    let _ = pages::drop_content();
     Ok(())
 }

@@ -18,7 +18,7 @@ use wormhole_netem::LinkEnd;
 /// In the environment of all that a peer starts, so that what goes on in the background is found.
 const MARK: &str = "WORMHOLE_BENCH_PEER";
 /// How long one look of `ready` may take.
-const READY_MAX: Duration = Duration::from_secs(10);
+const READY_MAX: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct Server {
