@@ -6,6 +6,7 @@
 
 mod bench;
 mod bench_link;
+mod few_watches;
 mod flags;
 mod host_access;
 mod keep;
@@ -47,9 +48,16 @@ impl Desk {
 
     /// `wormhole`, with every place it keeps things in here.
     fn wormhole(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wormhole"));
+        self.wormhole_by(&[], args)
+    }
+
+    fn wormhole_by(&self, starter: &[&str], args: &[&str]) -> Command {
+        let mut words = starter.to_vec();
+        words.push(env!("CARGO_BIN_EXE_wormhole"));
+        words.extend(args);
+        let mut command = Command::new(words[0]);
         command
-            .args(args)
+            .args(&words[1..])
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("XDG_STATE_HOME", self.path("state"))
@@ -80,6 +88,11 @@ impl Desk {
 
     /// Hosts `share`; the object it printed when ready.
     fn host(&mut self, flags: &[&str]) -> Value {
+        self.host_by(&[], flags)
+    }
+
+    /// The same, started by the program `starter`, which gets the command as its last arguments.
+    fn host_by(&mut self, starter: &[&str], flags: &[&str]) -> Value {
         let share = self.path("share");
         let mut args = vec!["host", "--json"];
         if !flags.contains(&"--listen") {
@@ -88,7 +101,7 @@ impl Desk {
         args.extend(flags);
         args.push(share.to_str().unwrap());
         let mut child = self
-            .wormhole(&args)
+            .wormhole_by(starter, &args)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -27,6 +27,7 @@ use super::touch::{Touch, Touches, Wait, WindowId};
 use lru::LruCache;
 use marks::Mark;
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -269,9 +270,16 @@ impl<W: Watching> Table<W> {
             self.evict(now);
             return false;
         }
-        let Ok(watch) = self.watching.add(node) else {
-            self.allowance.give();
-            return false;
+        let watch = match self.watching.add(node) {
+            Ok(watch) => watch,
+            Err(error) => {
+                self.allowance.give();
+                if error == Errno::NOSPC {
+                    // Other programs of the user count as well, so that the limit may be nearer than known.
+                    self.evict(now);
+                }
+                return false;
+            }
         };
         self.by_watch.insert(watch, id);
         let dir = Dir {
