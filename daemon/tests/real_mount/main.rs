@@ -121,10 +121,10 @@ fn pattern(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Drops the kernel's page cache and what it can of dentries and inodes. Root only.
-fn drop_caches() -> bool {
-    rustix::fs::sync();
-    std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
+/// Has the kernel forget its clean pages of the file at `path`, and of no other: tests run side by side.
+fn drop_pages(path: &Path) {
+    let file = std::fs::File::open(path).unwrap();
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
 /// Waits until what lies in `dir` has been left alone for long enough that its versions are settled
