@@ -1,7 +1,8 @@
 //! A throw-away SSH server for one folder of the lab, with keys of its own.
 //!
-//! It knows one user, the one who runs the bench, by one key, and speaks SFTP only. Neither it nor its
-//! clients read the configuration of this machine or of the user.
+//! It knows one user, the one who runs the bench, by one key, and speaks SFTP only: no shell is started, and
+//! so none of the user's start-up files. Neither it nor its clients read the configuration of this machine
+//! or of the user.
 
 use super::{LOOK_EVERY, PeerError, Site, Unavailable, late};
 use crate::process::{self, Child, PATIENCE};
@@ -120,7 +121,8 @@ fn configured(folder: &Path, address: SocketAddr) -> String {
          KbdInteractiveAuthentication no\n\
          UseDNS no\n\
          MaxStartups 64\n\
-         Subsystem sftp internal-sftp\n"
+         Subsystem sftp internal-sftp\n\
+         ForceCommand internal-sftp\n"
     )
 }
 
