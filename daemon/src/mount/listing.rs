@@ -242,6 +242,19 @@ impl Listing {
         }
     }
 
+    /// The number under which the host told of `name` with these attributes, whatever became of it since; none
+    /// before all is here. It leads there for as long as the listing is.
+    pub fn record_of(&self, name: &Name, attr: &Attr) -> Option<u32> {
+        let inner = self.inner.lock();
+        let number = inner.entries.record_of(name, attr);
+        number.filter(|_| inner.is_complete())
+    }
+
+    /// What the host told under a number, and when.
+    pub fn record(&self, number: u32) -> Option<(Name, Attr, Heard)> {
+        self.inner.lock().entries.record_at(number)
+    }
+
     /// Attributes of the directory itself, if they came under the same lease as its entries and nothing in it
     /// has changed since.
     pub(super) fn own_attr(&self) -> Option<(Attr, Heard)> {

@@ -258,6 +258,8 @@ impl Vfs {
             Some(node) => node,
             None => {
                 let of_attr = self.beliefs.of_entry(attr, heard);
+                let beliefs = &self.beliefs;
+                self.inodes.rest_surplus(|dir| beliefs.listing_kept(dir));
                 self.inodes.remember(dir, name, attr, of_attr)?
             }
         };

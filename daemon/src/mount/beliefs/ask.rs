@@ -235,6 +235,11 @@ impl Beliefs {
         }))
     }
 
+    /// The listing kept of a directory, believed or not.
+    pub fn listing_kept(&self, dir: FileId) -> Option<Arc<Listing>> {
+        self.listings.peek(dir)
+    }
+
     /// Gives a listing what has changed since it was asked for.
     pub(super) fn amend(&self, dir: &Node, listing: &Listing) {
         self.amend_id(dir.id, listing);

@@ -1,7 +1,7 @@
 //! What a node learns: from answers to questions, from answers to changes of ours, and from what the host tells
 //! unasked; and what of it is older than what is known.
 
-use super::Node;
+use super::node::Node;
 use crate::mount::heard::Heard;
 use tokio::time::Instant;
 use wormhole_protocol::Attr;

@@ -1,7 +1,8 @@
 //! The table of nodes: numbers, lookups, reuse, lies.
 
 use super::*;
-use wormhole_protocol::Timestamp;
+use crate::mount::lease::Terms;
+use wormhole_protocol::{ContentVersion, Timestamp};
 
 fn attr(device: u64, inode: u64, birth: u64, kind: FileKind) -> Attr {
     Attr {

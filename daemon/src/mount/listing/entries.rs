@@ -208,13 +208,34 @@ impl Entries {
                 is_unknown: later.is_unknown,
             });
         }
-        let (_, behind) = pack::name(self.record(number)?)?;
-        let (attr, _) = pack::attr(behind, self.base.unwrap_or_default())?;
         Some(Present {
-            attr,
+            attr: self.told(number)?,
             heard: self.heard(number)?,
             is_unknown: false,
         })
+    }
+
+    /// What was told of a number with the entries, whatever lies over it.
+    fn told(&self, number: u32) -> Option<Option<Attr>> {
+        let (_, behind) = pack::name(self.record(number)?)?;
+        let (attr, _) = pack::attr(behind, self.base.unwrap_or_default())?;
+        Some(attr)
+    }
+
+    /// The number under which `name` was told with these attributes, whatever lies over it.
+    pub(super) fn record_of(&self, name: &Name, attr: &Attr) -> Option<u32> {
+        let number = self.number(name.as_bytes())?;
+        (self.told(number)? == Some(*attr)).then_some(number)
+    }
+
+    /// What was told under a number, whatever lies over it.
+    pub(super) fn record_at(&self, number: u32) -> Option<(Name, Attr, Heard)> {
+        let (name, _) = pack::name(self.record(number)?)?;
+        Some((
+            Name::new(name).ok()?,
+            self.told(number)??,
+            self.heard(number)?,
+        ))
     }
 
     fn heard(&self, number: u32) -> Option<Heard> {
