@@ -37,6 +37,7 @@ pub(crate) mod share;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod tree;
 mod writer;
 
 use crate::chunk::Chunk;
@@ -46,7 +47,7 @@ pub use guard::{PinError, PinReport, PinRoom};
 pub use holdings::Whole;
 use inner::{Counters, Inner};
 use layout::{Header, mask_bytes};
-use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX, SOUND_MAX};
+use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX, SOUND_MAX, TREE_PART};
 use lru::LruCache;
 use opened::Opened;
 use pack::Packs;
@@ -61,6 +62,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use table::Table;
+pub use tree::TreeFile;
 use wormhole_protocol::limits::{CHUNK_BYTES, OFFSET_MAX};
 use wormhole_protocol::{BlockMask, ChunkIndex, ShareId};
 
@@ -167,7 +169,10 @@ impl Disk {
             queue: Queue::default(),
             counters,
             skip: AtomicU64::new(0),
+            tree: Mutex::default(),
+            tree_bytes: AtomicU64::new(0),
         });
+        inner.count_tree();
         let spawn = |name: &str, work: fn(&Inner)| {
             let inner = inner.clone();
             let builder = std::thread::Builder::new().name(name.to_owned());
@@ -297,6 +302,37 @@ impl Disk {
         if let Some(scan) = scan.take() {
             let _ = scan.join();
         }
+    }
+
+    /// Reads what [`Self::write_tree`] wrote last, be it in an earlier life: each section, once it is checked, goes to
+    /// `take`, which says whether it wants more. A file that is damaged is removed. Blocks the thread.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn read_tree(&self, take: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<TreeFile> {
+        let _one = self.inner.tree.lock();
+        let end = tree::read(&self.inner.paths, self.share, take)?;
+        if end == TreeFile::Damaged {
+            self.inner.counters.corrupt.fetch_add(1, Relaxed);
+            tree::remove(&self.inner.paths)?;
+            self.inner.count_tree();
+        }
+        Ok(end)
+    }
+
+    /// Remembers sections of bytes in place of those there are; `next` puts each into what it is given, or nothing at
+    /// the end. They count against the budget, of which they take no more than a sixteenth; what does not fit is
+    /// left out. The bytes they take on disk. Blocks the thread.
+    ///
+    /// # Errors
+    /// What the file system said; what was remembered before still is.
+    pub fn write_tree(&self, next: &mut dyn FnMut(&mut Vec<u8>)) -> io::Result<u64> {
+        let _one = self.inner.tree.lock();
+        let most = self.inner.budget_bytes / TREE_PART;
+        let written = tree::write(&self.inner.paths, self.share, most, next);
+        self.inner.count_tree();
+        self.inner.queue.evict();
+        written
     }
 
     /// Figures now.

@@ -18,7 +18,9 @@ mod maintain;
 mod memory;
 
 pub use chunk::Chunk;
-pub use disk::{Disk, DiskConfig, DiskError, DiskStats, PinError, PinReport, PinRoom, Whole};
+pub use disk::{
+    Disk, DiskConfig, DiskError, DiskStats, PinError, PinReport, PinRoom, TreeFile, Whole,
+};
 pub use flight::{Abandoned, Claim, Claimed, Flights, Waiting};
 pub use key::{ChunkKey, ContentDigest, ContentKey};
 pub use maintain::{ShareReport, Skipped, SweepReport, VerifyReport, clear, gc, report, verify};

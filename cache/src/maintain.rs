@@ -7,6 +7,7 @@ use crate::disk::content::{Content, OpenFailure};
 use crate::disk::layout::{FoundSlot, SharePaths, unhex};
 use crate::disk::share::{Owned, owner};
 use crate::disk::table::nanos_of;
+use crate::disk::tree::{self, TreeFile};
 use crate::disk::{DiskError, file, pack, pins, scan};
 use crate::key::ContentDigest;
 use serde::Serialize;
@@ -73,7 +74,12 @@ pub struct SweepReport {
 #[derive(Debug, Clone, Copy)]
 enum Item {
     Content(ContentDigest),
-    Pack { number: u32, contents: u64 },
+    Pack {
+        number: u32,
+        contents: u64,
+    },
+    /// What is remembered of names and attributes.
+    Tree,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +133,7 @@ pub fn verify(
             match item.item {
                 Item::Content(digest) => verify_content(&owned.paths, digest, &mut report)?,
                 Item::Pack { number, .. } => verify_pack(&owned.paths, number, &mut report)?,
+                Item::Tree => verify_tree(&owned.paths, share, &mut report)?,
             }
             progress(&report);
         }
@@ -150,6 +157,7 @@ pub fn clear(root: &Path, share: Option<ShareId>) -> io::Result<SweepReport> {
                 _ => {}
             }
         }
+        tree::remove(&owned.paths)?;
         file::remove(&owned.paths.pins())?;
         file::remove(&owned.paths.format())?;
         // Last, so that nobody can own a directory that is half gone.
@@ -204,6 +212,7 @@ impl Held {
         match self.item {
             Item::Content(_) => 1,
             Item::Pack { contents, .. } => contents,
+            Item::Tree => 0,
         }
     }
 
@@ -214,6 +223,7 @@ impl Held {
                 file::remove(&paths.data(&digest))
             }
             Item::Pack { number, .. } => file::remove(&paths.pack(number)),
+            Item::Tree => tree::remove(paths),
         }
     }
 }
@@ -298,7 +308,31 @@ fn items(paths: &SharePaths) -> io::Result<Vec<Held>> {
             pinned: digests.iter().any(|digest| pinned.contains(digest)),
         });
     }
+    if let Some(found) = tree::look(paths) {
+        items.push(Held {
+            item: Item::Tree,
+            bytes: file::room(&found),
+            used_nanos: found.modified().map_or(0, nanos_of),
+            pinned: false,
+        });
+    }
     Ok(items)
+}
+
+fn verify_tree(paths: &SharePaths, share: ShareId, report: &mut VerifyReport) -> io::Result<()> {
+    let (mut sections, mut bytes) = (0, 0);
+    let end = tree::read(paths, share, &mut |section| {
+        sections += 1;
+        bytes += section.len() as u64;
+        true
+    })?;
+    report.checked += sections;
+    report.bytes += bytes;
+    if end == TreeFile::Damaged {
+        report.corrupt += 1;
+        tree::remove(paths)?;
+    }
+    Ok(())
 }
 
 fn verify_content(

@@ -32,12 +32,14 @@ pub mod passthrough;
 pub mod pins;
 pub mod readahead;
 pub mod stats;
+pub mod tree_file;
 pub mod vfs;
 pub mod warm;
 pub mod watch;
 pub mod write;
 
 use crate::rpc::{Connect, PathEstimate, Remote};
+use beliefs::PrefetchMetadata;
 use fuse::FuseOptions;
 use lease::LeaseSnapshot;
 use link::{Link, LinkError, LinkSnapshot};
@@ -54,6 +56,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch as latest;
+use tree_file::Keeping;
 use vfs::{Vfs, VfsConfig};
 use warm::{WarmError, Warmer};
 use wormhole_cache::{Disk, DiskConfig, DiskError, DiskStats, MemoryStats};
@@ -82,7 +85,7 @@ pub struct MountConfig {
     /// How long attributes and names are believed; `None` is [`term_for`] the path.
     pub attr_ttl: Option<Duration>,
     /// What is fetched of names and attributes before anybody asks.
-    pub prefetch_metadata: beliefs::PrefetchMetadata,
+    pub prefetch_metadata: PrefetchMetadata,
     /// How long a request waits for the host.
     pub timeout: Duration,
     /// Bytes that may have been written and not yet be on the host.
@@ -125,6 +128,8 @@ pub struct Mounted {
     pins: Arc<Pins>,
     /// Brings what is pinned; ended with the mount.
     refreshing: tokio::task::AbortHandle,
+    /// Knows the tree of an earlier mount, and saves that of this one.
+    tree: Option<Keeping>,
 }
 
 /// What a mount is doing.
@@ -207,6 +212,10 @@ impl Mounted {
         }
         let opens: Weak<Opens> = Arc::downgrade(vfs.opens());
         link.reclaim_by(opens);
+        let tree = match config.prefetch_metadata {
+            PrefetchMetadata::Off => None,
+            PrefetchMetadata::Lazy | PrefetchMetadata::All => vfs.keep_tree(),
+        };
         vfs.listen();
         vfs.prefetch_metadata(config.prefetch_metadata);
         let fuse_stats = Arc::new(FuseStats::default());
@@ -217,6 +226,7 @@ impl Mounted {
         Ok(Self {
             pins,
             refreshing,
+            tree,
             mountpoint: config.mountpoint,
             share_name: welcome.name.to_string(),
             share_id: welcome.share.to_string(),
@@ -289,6 +299,9 @@ impl Mounted {
         }
         self.refreshing.abort();
         let is_sent = self.vfs.write_buffer().drain(self.timeout).await;
+        if let Some(tree) = self.tree {
+            tree.end().await;
+        }
         if let Some(disk) = self.vfs.fetcher().disk().cloned() {
             let _ = tokio::task::spawn_blocking(move || disk.flush()).await;
         }

@@ -23,7 +23,7 @@ pub(crate) fn enforce(inner: &Inner) {
     }
     if inner.table.len() > CONTENTS_MAX {
         let bytes = inner.table.bytes();
-        make_room(inner, inner.packs.bytes() + bytes - bytes / SLACK_PART);
+        make_room(inner, inner.resident_bytes() - bytes / SLACK_PART);
     }
     while inner.packs.len() > PACKED_MAX {
         let oldest = inner.packs.oldest();

@@ -10,6 +10,7 @@ use crate::disk::opened::Opened;
 use crate::disk::pack::{Found, Packs};
 use crate::disk::queue::{Job, Queue};
 use crate::disk::table::{Table, now_nanos};
+use crate::disk::{file, tree};
 use crate::key::ContentDigest;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -42,11 +43,22 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     /// Stores still to be skipped after the disk failed.
     pub(crate) skip: AtomicU64,
+    /// Held while the tree file is read or written, before the locks of whoever gives or takes sections.
+    pub(crate) tree: Mutex<()>,
+    /// Bytes that file takes.
+    pub(crate) tree_bytes: AtomicU64,
 }
 
 impl Inner {
     pub(crate) fn resident_bytes(&self) -> u64 {
-        self.table.bytes() + self.packs.bytes()
+        self.table.bytes() + self.packs.bytes() + self.tree_bytes.load(Relaxed)
+    }
+
+    /// Sees what the tree file takes now.
+    pub(crate) fn count_tree(&self) {
+        let found = tree::look(&self.paths);
+        let bytes = found.map_or(0, |found| file::room(&found));
+        self.tree_bytes.store(bytes, Relaxed);
     }
 
     pub(crate) fn read_packed(&self, header: Header, digest: ContentDigest) -> Chunk {

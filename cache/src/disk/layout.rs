@@ -162,6 +162,15 @@ impl SharePaths {
         self.dir.join("pins")
     }
 
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.dir.join("tree")
+    }
+
+    /// The next [`Self::tree`] while it is being written.
+    pub(crate) fn new_tree(&self) -> PathBuf {
+        self.dir.join("tree.new")
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }

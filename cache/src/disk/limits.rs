@@ -48,6 +48,12 @@ pub(crate) const PIN_NAME_BYTES_MAX: usize = 4096;
 pub(crate) const SOUND_MAX: usize = 64 * 1024;
 /// Slots whose masks are looked at together.
 pub(crate) const MASK_CHUNKS_MAX: usize = 1024;
+/// Bytes of the file that remembers names and attributes, whatever the budget: those of two million entries.
+pub(crate) const TREE_BYTES_MAX: u64 = 192 * 1024 * 1024;
+/// And this part of the budget.
+pub(crate) const TREE_PART: u64 = 16;
+/// Bytes of one section of it: a directory of as many entries as may be remembered, each as long as can be.
+pub(crate) const TREE_SECTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = assert!(UNPINNED_PART < SLACK_PART);
 const _: () = assert!(PINNED_CONTENTS_MAX < PACKED_MAX && PINNED_CONTENTS_MAX < CONTENTS_MAX);

@@ -159,3 +159,39 @@ fn collecting_goes_by_age_and_by_bytes() {
     gc(dir.path(), None, Some(0)).unwrap();
     assert_eq!(report(dir.path()).unwrap()[0].bytes, 0);
 }
+
+#[test]
+fn the_tree_file_is_counted_verified_collected_and_cleared() {
+    let dir = TempDir::new().unwrap();
+    let path = SharePaths::new(dir.path(), SHARE).tree();
+    let save = || {
+        let disk = open(dir.path());
+        let mut sections = vec![vec![1; 5000], vec![2; 20]];
+        let mut next = |out: &mut Vec<u8>| out.extend(sections.pop().unwrap_or_default());
+        let written = disk.write_tree(&mut next).unwrap();
+        assert!(written > 5020 && disk.stats().resident_bytes >= written);
+        disk.stats().resident_bytes
+    };
+    let bytes = save();
+    assert_eq!(report(dir.path()).unwrap()[0].bytes, bytes);
+    let verified = verify(dir.path(), None, &mut |_| ()).unwrap();
+    assert_eq!(
+        (verified.checked, verified.corrupt, verified.bytes),
+        (2, 0, 5020)
+    );
+    let file = file::open(&path).unwrap();
+    file.write_all_at(b"x", 200).unwrap();
+    drop(file);
+    let verified = verify(dir.path(), None, &mut |_| ()).unwrap();
+    assert_eq!((verified.corrupt, path.exists()), (1, false));
+    save();
+    let then = SystemTime::now() - Duration::from_secs(5000);
+    file::open(&path).unwrap().set_modified(then).unwrap();
+    gc(dir.path(), Some(Duration::from_secs(9000)), None).unwrap();
+    assert!(path.exists());
+    let collected = gc(dir.path(), Some(Duration::from_secs(1000)), None).unwrap();
+    assert_eq!((collected.removed_bytes, path.exists()), (bytes, false));
+    save();
+    assert_eq!(clear(dir.path(), None).unwrap().removed_bytes, bytes);
+    assert!(!path.parent().unwrap().exists());
+}

@@ -22,6 +22,7 @@ mod absences;
 mod ask;
 mod doubts;
 mod evidence;
+mod former;
 mod listings;
 mod names;
 mod news;
@@ -41,6 +42,7 @@ use absences::Absences;
 pub(super) use ask::gone_is_stale;
 use doubts::Doubts;
 use evidence::Evidence;
+use former::Former;
 use listings::Listings;
 use names::Names;
 pub use names::Told;
@@ -81,6 +83,7 @@ pub struct Beliefs {
     doubts: Doubts,
     absences: Absences,
     trees: Trees,
+    former: Former,
     /// Who tells the kernel.
     notify: OnceLock<Arc<dyn Notify>>,
     under_way: Mutex<UnderWay>,
@@ -108,6 +111,7 @@ impl Beliefs {
             doubts: Doubts::default(),
             absences: Absences::default(),
             trees: Trees::default(),
+            former: Former::default(),
             notify: OnceLock::new(),
             under_way: Mutex::default(),
             renewed: watch::Sender::new(()),
@@ -267,6 +271,10 @@ impl Beliefs {
         {
             self.refresh(node);
         }
+        if self.known_attr(node).is_none() && self.relist(node).await {
+            // It is a directory, and its own attributes come with its entries.
+            self.learn_dir(node, &node.attr());
+        }
         if self.known_attr(node).is_none()
             && let Some((dir, _)) = node.place()
             && self.relist(&dir).await
@@ -284,7 +292,11 @@ impl Beliefs {
     /// # Errors
     /// What the host answered.
     pub async fn list(self: &Arc<Self>, dir: &Arc<Node>) -> Result<Arc<Listing>, FsError> {
-        let known = self.listings.get(dir.id);
+        let mut known = self.listings.get(dir.id);
+        if known.is_none() {
+            self.former.read().await;
+            known = self.listings.get(dir.id);
+        }
         if self.joinable(dir).is_none() && known.is_some_and(|known| known.heard().leased) {
             self.leases.revive(dir.id, REVIVAL_MAX).await;
         }
@@ -347,6 +359,7 @@ impl Beliefs {
         self.names.put(dir.id, name, Told::new(attr, heard));
         if let Some(listing) = self.listings.get(dir.id) {
             listing.set(name, attr, heard);
+            self.listings.touch();
         }
     }
 

@@ -92,6 +92,7 @@ impl Listener {
             let session = self.remote.session().await.unwrap_or_else(|| own.clone());
             let ended = self.listen(&*session).await;
             self.leases.lost();
+            self.beliefs.nobody_listens();
             if let End::Deaf(fault) = ended {
                 tracing::info!(?fault, "the host gives no leases");
                 session.closed().await;
@@ -120,7 +121,7 @@ impl Listener {
         };
         let term = Duration::from_millis(term_ms.into());
         self.leases.listening(sent, term, Instant::now());
-        self.beliefs.relist_latest(&self.inodes);
+        self.beliefs.revalidate(&self.inodes);
         let error = tokio::select! {
             error = self.take(answer.payload) => error,
             error = self.acknowledge(session, term) => error,

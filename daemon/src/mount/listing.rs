@@ -13,6 +13,7 @@
 
 mod entries;
 mod pack;
+mod saved;
 
 use super::beliefs::Told;
 use super::error::FsError;
@@ -68,6 +69,17 @@ enum State {
     Failed(FsError),
 }
 
+/// What a listing is worth besides when it was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The host told it, or said that it holds.
+    Told,
+    /// It is of an earlier life of this mount, and the host was not asked yet.
+    Remembered,
+    /// The host said that it does not hold.
+    Outdated,
+}
+
 /// What readers and the stream tell each other; dropped with the end of the stream, which wakes them.
 #[derive(Default)]
 struct Arrival {
@@ -81,6 +93,7 @@ struct Inner {
     /// When it was asked for and began to arrive, or was last asked for and found unchanged.
     heard: Heard,
     state: State,
+    standing: Standing,
     entries: Entries,
     /// Attributes of the directory itself, if they came under the same lease as its entries.
     own_attr: Option<Box<(Attr, Heard)>>,
@@ -101,6 +114,7 @@ impl Listing {
             inner: Mutex::new(Inner {
                 heard,
                 state,
+                standing: Standing::Told,
                 entries: Entries::default(),
                 own_attr: None,
                 digest: None,
@@ -232,7 +246,7 @@ impl Listing {
     /// Where `name` led when it was last told, believed or not; none if that is not known.
     pub fn last_known(&self, name: &Name) -> Option<Option<Attr>> {
         let inner = self.inner.lock();
-        if !inner.is_complete() {
+        if !inner.is_complete() || inner.standing == Standing::Remembered {
             return None;
         }
         match inner.entries.find(name) {
@@ -345,12 +359,14 @@ impl Listing {
     pub fn confirm(&self, heard: Heard) {
         let mut inner = self.inner.lock();
         inner.heard = inner.heard.later(heard);
+        inner.standing = Standing::Told;
     }
 
     /// The digest of a complete listing that is not too long for one.
     pub fn digest(&self) -> Option<ListingDigest> {
         let mut inner = self.inner.lock();
         if !inner.is_complete()
+            || inner.standing == Standing::Outdated
             || inner.entries.live() > LIST_DIGEST_ENTRIES_MAX
             || !inner.entries.is_known()
         {

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use wormhole::mount::beliefs::PrefetchMetadata;
 
 const LEN: usize = 3 * 1024 * 1024 + 77;
 
@@ -16,6 +17,7 @@ fn fill(root: &Path) {
 fn options(cache: &Path) -> Options {
     Options {
         l2: Some(cache.to_owned()),
+        prefetch_metadata: PrefetchMetadata::Lazy,
         ..Options::default()
     }
 }
@@ -90,6 +92,93 @@ async fn damaged_and_truncated_cache_files_are_noticed_and_fetched_again() {
         blocking(move || read_all(&mnt)).await;
         assert!(stage.mounted().snapshot().read.fetched_bytes > 0);
     }
+    stage.end().await;
+}
+
+fn fill_tree(root: &Path) {
+    for dir in 0..20 {
+        let dir = root.join(format!("dir{dir}"));
+        fs::create_dir(&dir).unwrap();
+        for file in 0..5 {
+            fs::write(dir.join(format!("file{file}")), pattern(file, 100)).unwrap();
+        }
+    }
+    settle(root);
+}
+
+/// Every path beneath a folder, and its length.
+fn walk(dir: &Path, found: &mut Vec<(PathBuf, u64)>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            walk(&path, found);
+        } else {
+            found.push((path, metadata.len()));
+        }
+    }
+}
+
+async fn walked(stage: &Stage) -> usize {
+    let mnt = stage.mnt();
+    blocking(move || {
+        let mut found = Vec::new();
+        walk(&mnt, &mut found);
+        assert!(found.iter().all(|(path, len)| match path.ends_with("new") {
+            true => *len == 7,
+            false => *len == 100,
+        }));
+        found.len()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remount_knows_the_tree_and_sees_what_changed() {
+    let cache = tempfile::tempdir().unwrap();
+    let options = options(cache.path());
+    let mut stage = Stage::new(&options, fill_tree).await;
+    assert_eq!(walked(&stage).await, 100);
+    stage.unmount().await;
+    fs::write(stage.share().join("dir7/new"), b"changed").unwrap();
+    fs::remove_file(stage.share().join("dir8/file1")).unwrap();
+    fs::remove_file(stage.share().join("dir8/file2")).unwrap();
+    stage.remount(&options).await;
+    assert_eq!(walked(&stage).await, 99);
+    let asked = stage.mounted().snapshot().remote;
+    // All were asked about at once; what had changed came anew.
+    assert_eq!(
+        (asked.list, asked.tree, asked.lookup),
+        (0, 0, 0),
+        "{asked:?}"
+    );
+    assert!(asked.renewal <= 4, "{asked:?}");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_prefetching_no_tree_is_saved_and_none_is_used() {
+    let cache = tempfile::tempdir().unwrap();
+    let off = Options {
+        prefetch_metadata: PrefetchMetadata::Off,
+        ..options(cache.path())
+    };
+    let mut stage = Stage::new(&off, fill_tree).await;
+    let saved = || {
+        cache_files(cache.path())
+            .iter()
+            .any(|path| path.ends_with("tree"))
+    };
+    assert_eq!(walked(&stage).await, 100);
+    stage.unmount().await;
+    assert!(!saved());
+    stage.remount(&options(cache.path())).await;
+    assert_eq!(walked(&stage).await, 100);
+    stage.unmount().await;
+    assert!(saved());
+    stage.remount(&off).await;
+    assert_eq!(walked(&stage).await, 100);
+    assert!(stage.mounted().snapshot().remote.list > 20);
     stage.end().await;
 }
 

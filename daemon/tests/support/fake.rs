@@ -239,6 +239,10 @@ impl FakeHost {
             }
             Request::Listen if self.leases.given() => return self.listen(sink).await,
             Request::Heard { through } if self.leases.given() => Ok(self.leases.heard(*through)),
+            Request::Revalidate { listings } if self.leases.given() => {
+                let verdicts = listings.iter().map(|known| self.verdict(known));
+                Ok(Reply::Revalidated(verdicts.collect()))
+            }
             // Nobody else is there who could be in the way.
             Request::Lock { lock, .. } => self.attr_of_open(lock.open).map(Reply::Attr),
             Request::Unlock { .. } | Request::UnlockAll { .. } => Ok(Reply::Done),
@@ -249,6 +253,16 @@ impl FakeHost {
         let reply = self.leases.grant(&request, reply);
         self.leases.dawdle().await;
         sink.reply(reply).await
+    }
+
+    fn verdict(&self, known: &KnownListing) -> Verdict {
+        match self.list(&known.dir) {
+            Ok((attr, entries)) if digest(&entries) == Some(known.digest) => Verdict::Holds {
+                attr,
+                leased: self.leases.is_listened_to(),
+            },
+            _ => Verdict::Changed,
+        }
     }
 
     async fn send_list(

@@ -37,6 +37,8 @@ struct Table {
     recent: LruCache<FileId, Kept>,
     bytes: usize,
     bytes_max: usize,
+    /// How often something has changed.
+    changes: u64,
     /// Those that grow.
     arriving: Vec<FileId>,
 }
@@ -54,6 +56,7 @@ impl Listings {
                 recent: LruCache::sparse(LISTINGS_MAX),
                 bytes: 0,
                 bytes_max,
+                changes: 0,
                 arriving: Vec::new(),
             }),
         }
@@ -83,6 +86,33 @@ impl Listings {
         self.kept.lock().put(dir, listing);
     }
 
+    /// Keeps a listing of before, as the one that was used longest ago, unless there is one of the directory. False
+    /// if there is no room.
+    pub(super) fn put_former(&self, dir: FileId, listing: Arc<Listing>) -> bool {
+        let mut table = self.kept.lock();
+        if table.recent.contains(&dir) {
+            return true;
+        }
+        if table.bytes + listing.bytes() + PLACE_BYTES > table.bytes_max {
+            return false;
+        }
+        table.put(dir, listing);
+        table.recent.demote(&dir);
+        // What is on the disk is no news for the disk.
+        table.changes -= 1;
+        true
+    }
+
+    /// Takes note that something in a listing has changed.
+    pub(super) fn touch(&self) {
+        self.kept.lock().changes += 1;
+    }
+
+    /// How often something has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.kept.lock().changes
+    }
+
     /// Keeps a listing in place of one told earlier.
     pub(super) fn renew(&self, dir: &Node, listing: Arc<Listing>) {
         let mut table = self.kept.lock();
@@ -108,6 +138,7 @@ impl Listings {
 impl Table {
     fn put(&mut self, dir: FileId, listing: Arc<Listing>) {
         self.drop_listing(dir);
+        self.changes += 1;
         let pushed_out = self.recent.push(dir, Kept { listing, bytes: 0 });
         if let Some((_, out)) = pushed_out {
             self.bytes -= out.bytes;

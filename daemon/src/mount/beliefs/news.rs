@@ -47,6 +47,7 @@ impl Beliefs {
         if forget.names {
             self.absences.forget();
         }
+        self.listings.touch();
         forget
     }
 

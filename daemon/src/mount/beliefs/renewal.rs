@@ -12,7 +12,7 @@
 use super::ask::Said;
 use super::{Beliefs, REVIVAL_MAX, Told};
 use crate::mount::heard::Heard;
-use crate::mount::inodes::{Inodes, Node};
+use crate::mount::inodes::Node;
 use crate::mount::listing::Listing;
 use crate::mount::stats::add;
 use crate::rpc::{Answer, CallError};
@@ -26,6 +26,8 @@ use wormhole_protocol::{Fault, FileId, Leased, Name, Request};
 
 /// Renewals at once; of the requests a host lets a session have open, a quarter.
 const RENEWALS_MAX: usize = 64;
+/// Who waits for a listing waits to hear that it no longer holds, and for the new one.
+const RELISTS_MAX: usize = 2;
 
 /// What is being renewed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -242,36 +244,47 @@ impl Beliefs {
         });
     }
 
-    /// Has the host say whether a listing that was under a lease still holds, and waits for that: one question for
-    /// all its names. Whether there was one.
+    /// Has the host say whether a listing that was under a lease still holds, and waits for that, or for the new one:
+    /// one question for all its names. Whether there was one.
     pub(super) async fn relist(self: &Arc<Self>, dir: &Arc<Node>) -> bool {
-        let Some(listing) = self.formerly_leased(dir.id) else {
-            return false;
-        };
-        let mut renewed = self.renewed.subscribe();
-        self.fetch_listing(dir, Some(listing));
         let subject = Subject::Listing(dir.id);
-        let done = renewed.wait_for(|()| !self.under_way.lock().subjects.contains(&subject));
-        // Who waits for longer asks for what he wants himself.
-        matches!(timeout(REVIVAL_MAX, done).await, Ok(Ok(_)))
+        let mut renewed = self.renewed.subscribe();
+        for tries in 0..RELISTS_MAX {
+            let Some(listing) = self.formerly_leased(dir.id) else {
+                return tries > 0;
+            };
+            self.former.want().await;
+            self.fetch_listing(dir, Some(listing));
+            let done = renewed.wait_for(|()| !self.under_way.lock().subjects.contains(&subject));
+            // Who waits for longer asks for what he wants himself.
+            if !matches!(timeout(REVIVAL_MAX, done).await, Ok(Ok(_))) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The listing of a directory, if it was told under a lease that is over.
     fn formerly_leased(&self, dir: FileId) -> Option<Arc<Listing>> {
         let listing = self.listings.get(dir)?;
-        let heard = listing.heard();
-        let is_former = heard.leased && !self.terms(dir).is_leased(heard);
-        (is_former && listing.digest().is_some()).then_some(listing)
+        let can_be_asked = listing.is_outdated() || listing.digest().is_some();
+        (self.is_former(dir) && can_be_asked).then_some(listing)
     }
 
-    /// A new session listens: has it lease anew the directories that were leased before and were used last. Others
-    /// follow when they are used.
-    pub fn relist_latest(self: &Arc<Self>, inodes: &Inodes) {
-        for dir in self.listings.latest(RENEWALS_MAX) {
-            if let (Some(node), Some(listing)) = (inodes.by_id(dir), self.formerly_leased(dir)) {
-                self.fetch_listing(&node, Some(listing));
-            }
+    /// Whether nobody asks about a listing yet; from now on somebody does.
+    pub(super) fn claim_listing(&self, dir: FileId) -> bool {
+        let mut under_way = self.under_way.lock();
+        under_way.subjects.insert(Subject::Listing(dir))
+    }
+
+    /// Who asked about them has done so.
+    pub(super) fn release_listings(&self, dirs: impl Iterator<Item = FileId>) {
+        let mut under_way = self.under_way.lock();
+        for dir in dirs {
+            under_way.subjects.remove(&Subject::Listing(dir));
         }
+        drop(under_way);
+        self.renewed.send_replace(());
     }
 }
 

@@ -127,7 +127,7 @@ impl Table {
             let Some(candidate) = self.awake.pop_front() else {
                 break;
             };
-            match self.awake_node(&candidate).map(|node| rests_in(node)) {
+            match self.awake_node(&candidate).map(rests_in) {
                 // It is gone, or another has its number.
                 None => {}
                 Some(None) => self.awake.push_back(candidate),

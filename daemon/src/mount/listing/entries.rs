@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::time::Instant;
-use wormhole_protocol::{Attr, Entry, Name};
+use wormhole_protocol::{Attr, Entry, FileId, FileKind, Name};
 
 /// Up to so many are looked through one by one: most directories are small, and an index has its price.
 const UNINDEXED_MAX: usize = 12;
@@ -174,6 +174,23 @@ impl Entries {
         let number = u32::try_from(number).ok()?;
         let (name, _) = pack::name(self.record(number)?)?;
         Some((Name::new(name).ok()?, self.at(number)?))
+    }
+
+    /// The directories among those that are there.
+    pub(super) fn directories(&self) -> Vec<(Name, FileId)> {
+        let numbers = 0..u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
+        let is_dir = |attr: &Attr| attr.kind == FileKind::Directory;
+        let found = numbers.filter_map(|number| {
+            let over = self.later.as_ref().and_then(|later| later.get(&number));
+            // Most are files: not even looked into.
+            if over.is_none() && !self.record(number).is_some_and(pack::is_directory) {
+                return None;
+            }
+            let (name, present) = self.get(number as usize)?;
+            let id = present.attr.filter(is_dir)?.id;
+            Some((name, id))
+        });
+        found.collect()
     }
 
     /// Gives back what growing took too much.

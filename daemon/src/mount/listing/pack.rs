@@ -94,6 +94,16 @@ pub(super) fn name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*len))
 }
 
+/// Whether the record `bytes` begins with is a directory's.
+pub(super) fn is_directory(bytes: &[u8]) -> bool {
+    let head = name(bytes).and_then(|(_, behind)| behind.first());
+    let is_it = |head: &u8| {
+        let kind = KINDS.get(usize::from(head & KIND));
+        head & ABSENT == 0 && kind == Some(&FileKind::Directory)
+    };
+    head.is_some_and(is_it)
+}
+
 /// The attributes behind a name, and what stands behind them; `None` within if the name leads to nothing.
 pub(super) fn attr(mut bytes: &[u8], base: Base) -> Option<(Option<Attr>, &[u8])> {
     let from = &mut bytes;

@@ -5,6 +5,7 @@ use crate::mount::beliefs::PrefetchMetadata;
 use crate::mount::error::FsError;
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::passthrough::Passthrough;
+use crate::mount::tree_file::{Keeping, TreeFile};
 use crate::mount::watch::Taps;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,17 @@ impl Vfs {
     /// Says what is fetched of names and attributes before anybody asks.
     pub fn prefetch_metadata(&self, how: PrefetchMetadata) {
         self.beliefs.prefetch(how, self.inodes.root());
+    }
+
+    /// Knows again what an earlier mount of the share knew of its directories, and has it remembered for a later one;
+    /// none where there is no disk cache, or nothing is to be believed.
+    pub fn keep_tree(&self) -> Option<Keeping> {
+        let disk = self.fetcher.disk()?.clone();
+        if self.beliefs.believes_nothing() {
+            return None;
+        }
+        let root = self.inodes.root().id;
+        Some(TreeFile::keep(disk, self.beliefs.clone(), root))
     }
 
     /// Which files the kernel reads by itself.

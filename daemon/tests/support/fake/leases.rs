@@ -55,6 +55,10 @@ impl Telling {
         }
     }
 
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.to.lock().unwrap().1.is_some()
+    }
+
     /// A reply as it is when there are leases: everything is under one, once somebody listens.
     pub(super) fn grant(&self, request: &Request, reply: Reply) -> Reply {
         if self.to.lock().unwrap().1.is_none() {
