@@ -1,6 +1,6 @@
 //! What is leased, and what is told of it when programs of the host change it.
 
-use crate::world::{Mount, World, expecting, name, node};
+use crate::world::{Mount, UNSETTLED, World, expecting, name, node};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -101,9 +101,10 @@ fn over(dir: FileId) -> News {
 async fn who_listens_is_granted_leases_and_who_does_not_is_not() {
     let world = World::new();
     fs::create_dir(world.at("d")).unwrap();
-    world.write("d/f", "x");
     let plain = world.mount_as(2).await;
     let listener = Listener::new(&world, 1).await;
+    world.write("d/f", "x");
+    let written = std::time::Instant::now();
     let file = plain.lookup("d", "f").await.unwrap();
     assert_eq!(plain.lookup("d", "none").await, Err(Fault::NotFound));
     // The answers are the same.
@@ -131,10 +132,11 @@ async fn who_listens_is_granted_leases_and_who_does_not_is_not() {
     for entry in plain.list("d").await.unwrap() {
         digester.add(&entry);
     }
-    // What has changed just now never looks the same twice.
+    // What has changed just now never looks the same twice; on a busy machine it may not be just now.
+    let unsettled = written.elapsed() < UNSETTLED;
     tokio::time::sleep(Duration::from_millis(60)).await;
     let (_, digest) = plain.list_with_digest("d").await;
-    assert_ne!(Some(digest), digester.finish());
+    assert!(!unsettled || Some(digest) != digester.finish());
     let answered = listener.mount.call(list(Some(digest))).await.unwrap();
     assert!(
         matches!(
