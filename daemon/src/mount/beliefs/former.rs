@@ -34,6 +34,8 @@ const KNOWN_BYTES: usize = 72;
 const REQUEST_HEAD_BYTES: usize = 64;
 /// How long what is about to be known is waited for, before it is asked for in vain.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// And how much of that the disk may take.
+const READING_MAX: Duration = Duration::from_millis(400);
 /// So long ago was what the file says told, for want of something better: before anything in this life.
 const LONG_AGO: Duration = Duration::from_secs(3600);
 
@@ -44,6 +46,8 @@ const _: () = assert!(REVALIDATE_DIRS_MAX * KNOWN_BYTES + REQUEST_HEAD_BYTES <= 
 enum Phase {
     /// It is being read from the disk.
     Reading,
+    /// Likewise, and no session will listen for now.
+    ReadingUnheard,
     /// It is here, and no session has listened yet.
     Waiting,
     /// The host is asked, or was.
@@ -68,10 +72,11 @@ impl Default for Former {
 }
 
 impl Former {
-    async fn reached(&self, phase: Phase) {
+    /// Waits for a phase; false if that takes longer than `patience`.
+    async fn reached(&self, phase: Phase, patience: Duration) -> bool {
         let mut now = self.phase.subscribe();
         let reached = now.wait_for(|now| *now >= phase);
-        let _ = timeout(PATIENCE, reached).await;
+        matches!(timeout(patience, reached).await, Ok(Ok(_)))
     }
 
     fn reach(&self, phase: Phase) {
@@ -82,15 +87,33 @@ impl Former {
         });
     }
 
-    /// Waits until what was saved is here.
-    pub(super) async fn read(&self) {
-        self.reached(Phase::Waiting).await;
+    fn end_reading(&self) {
+        self.phase.send_modify(|now| match now {
+            Phase::Reading => *now = Phase::Waiting,
+            Phase::ReadingUnheard => *now = Phase::Known,
+            Phase::Waiting | Phase::Known => {}
+        });
+    }
+
+    fn nobody_listens(&self) {
+        self.phase.send_modify(|now| match now {
+            Phase::Reading => *now = Phase::ReadingUnheard,
+            Phase::Waiting => *now = Phase::Known,
+            Phase::ReadingUnheard | Phase::Known => {}
+        });
+    }
+
+    /// Waits until what was saved is here; false if the disk is slow.
+    pub(super) async fn read(&self) -> bool {
+        self.reached(Phase::Waiting, READING_MAX).await
     }
 
     /// Something of before is wanted: waits until the host is being asked about it, if it is about to be.
     pub(super) async fn want(&self) {
         self.wanted.send_replace(());
-        self.reached(Phase::Known).await;
+        if self.read().await {
+            self.reached(Phase::Known, PATIENCE).await;
+        }
     }
 }
 
@@ -118,18 +141,12 @@ impl Beliefs {
 
     /// It was read, as far as it could be.
     pub fn end_reading(&self) {
-        self.former.reach(Phase::Waiting);
+        self.former.end_reading();
     }
 
     /// No session will listen for now.
     pub fn nobody_listens(&self) {
-        let read = |now: &mut Phase| {
-            *now == Phase::Waiting && {
-                *now = Phase::Known;
-                true
-            }
-        };
-        self.former.phase.send_if_modified(read);
+        self.former.nobody_listens();
     }
 
     /// Takes listings that were saved, unless there is something better. False if there is no room for more, or they
@@ -197,6 +214,7 @@ impl Beliefs {
     pub fn revalidate(self: &Arc<Self>, inodes: &Arc<Inodes>) {
         let mut tasks = self.former.tasks.lock();
         tasks.abort_all();
+        while tasks.try_join_next().is_some() {}
         tasks.spawn(revalidate(Arc::downgrade(self), inodes.clone()));
     }
 
@@ -318,7 +336,7 @@ async fn revalidate(weak: Weak<Beliefs>, inodes: Arc<Inodes>) {
     else {
         return;
     };
-    if phase.wait_for(|now| *now > Phase::Reading).await.is_err() {
+    if phase.wait_for(|now| *now >= Phase::Waiting).await.is_err() {
         return;
     }
     let (beliefs, known) = (weak.clone(), inodes.clone());
@@ -384,5 +402,36 @@ async fn ask(weak: &Weak<Beliefs>, inodes: &Inodes, mut batch: Batch) {
         // Whoever wants one of them asks for it.
         (Err(error), _) => tracing::debug!("listings of before are not looked at: {error}"),
         (Ok(_), None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn waits(former: &Former) -> bool {
+        let begun = Instant::now();
+        former.want().await;
+        !begun.elapsed().is_zero()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_host_that_tells_nobody() {
+        for is_read_first in [true, false] {
+            let former = Former::default();
+            assert!(!waits(&former).await);
+            former.phase.send_replace(Phase::Reading);
+            assert!(waits(&former).await);
+            if is_read_first {
+                former.end_reading();
+                assert!(waits(&former).await);
+                former.nobody_listens();
+            } else {
+                former.nobody_listens();
+                assert!(waits(&former).await);
+                former.end_reading();
+            }
+            assert!(!waits(&former).await);
+        }
     }
 }
