@@ -210,6 +210,22 @@ pub(crate) fn seeds() -> Vec<Vec<Step>> {
             step(1, Op::StatOpen { slot: 0 }),
             step(1, Op::Stat { at: (0, 0) }),
         ],
+        // One file renamed over another name of itself, which changes nothing.
+        vec![
+            step(0, create(0, 0)),
+            step(
+                0,
+                Op::Link {
+                    from: (0, 0),
+                    to: (0, 1),
+                },
+            ),
+            step(0, rename(1, 0, RenameHow::Replace)),
+            step(0, Op::Stat { at: (0, 0) }),
+            step(0, Op::Stat { at: (0, 1) }),
+            step(0, write(0, 0, 10)),
+            step(1, Op::Stat { at: (0, 1) }),
+        ],
         // The same with the connection gone again and again.
         vec![
             cut(0, create(0, 0)),

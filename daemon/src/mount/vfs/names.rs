@@ -222,6 +222,13 @@ impl Vfs {
         else {
             return Err(FsError::Io);
         };
+        if how == RenameHow::Replace && other.is_some_and(|other| other.id == attr.id) {
+            // Two names of one file stay as they are (rename(2)), and the host kept nothing.
+            if let Some((_, id)) = victim {
+                self.opens.close(id);
+            }
+            return Ok(());
+        }
         let exchanged = other.filter(|_| how == RenameHow::Exchange);
         self.beliefs
             .renamed(&from_dir, &from_name, exchanged, Some(&from_attr), asked);
