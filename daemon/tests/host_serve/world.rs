@@ -21,7 +21,7 @@ use wormhole_protocol::{
 };
 
 /// So soon after a change its file has no version that lasts, whatever ticks the kernel counts times in.
-pub const UNSETTLED: std::time::Duration = std::time::Duration::from_millis(30);
+pub(crate) const UNSETTLED: std::time::Duration = std::time::Duration::from_millis(30);
 
 /// When the tests' clock begins.
 pub(crate) const NOW: u64 = 1_800_000_000;
