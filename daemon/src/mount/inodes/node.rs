@@ -145,7 +145,7 @@ impl Node {
         }
     }
 
-    /// Whether the file has another number for whoever looks it up now ([`Inodes::retire`]).
+    /// Whether the file has another number for whoever looks it up now ([`super::Inodes::retire`]).
     pub fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }
