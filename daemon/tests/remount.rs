@@ -86,9 +86,13 @@ impl Mount {
 
     /// Every file found, with its size, as `find -ls` would; and how long that took.
     async fn walk(&self) -> (Vec<(String, u64)>, Duration) {
+        self.walk_from(Ino::ROOT).await
+    }
+
+    async fn walk_from(&self, dir: Ino) -> (Vec<(String, u64)>, Duration) {
         let begun = Instant::now();
         let mut found = Vec::new();
-        let mut dirs = vec![(Ino::ROOT, String::new())];
+        let mut dirs = vec![(dir, String::new())];
         while let Some((dir, path)) = dirs.pop() {
             let handle = self.vfs.opendir(dir).unwrap();
             let mut offset = 0;
@@ -163,6 +167,23 @@ async fn a_walk_of_a_known_tree_takes_one_request() {
     let (told, _) = mount.walk().await;
     assert!(told.contains(&("/d001/f1".into(), 77)));
     mount.end().await;
+}
+
+/// Without paths they could not be asked about in bulk, and one by one they cost more than the tree anew.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_found_from_the_root_is_not_saved() {
+    let host = host(3);
+    let cache = tempfile::tempdir().unwrap();
+    let mount = Mount::of(&host, cache.path());
+    sleep(RTT * 2).await;
+    let found = mount.vfs.lookup(Ino::ROOT, b"d001").await.unwrap();
+    let (found, _) = mount.walk_from(found.unwrap().node.ino).await;
+    assert_eq!(found.len(), FILES as usize);
+    mount.end().await;
+    let saved = fs::metadata(file(cache.path())).map_or(0, |file| file.len());
+    let (whole, _) = walked(&host).await;
+    let all = fs::metadata(file(whole.path())).unwrap().len();
+    assert!(saved < 100 && all > 100, "{saved} and {all} bytes");
 }
 
 #[tokio::test(start_paused = true)]

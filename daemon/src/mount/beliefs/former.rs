@@ -169,20 +169,10 @@ impl Beliefs {
         self.listings.changes()
     }
 
-    /// What there is to save, that beneath the root first.
+    /// What there is to save: what can be found from the root by listings alone. The host could not be asked of
+    /// the rest in bulk, for want of paths; one by one it would take far longer than the tree anew.
     pub fn to_save(&self, root: FileId) -> VecDeque<(FileId, Arc<Listing>)> {
-        let (order, paths) = self.survey(root);
-        let mut found: VecDeque<_> = order.into();
-        for dir in self.listings.latest(usize::MAX) {
-            // Of an earlier life only what can be found.
-            if let Some(listing) = self.listings.peek(dir)
-                && !paths.contains_key(&dir)
-                && !listing.is_remembered()
-            {
-                found.push_back((dir, listing));
-            }
-        }
-        found
+        self.survey(root).0.into()
     }
 
     /// The listings that are kept of what is beneath the root, breadth first, and the paths they have as far as

@@ -30,11 +30,6 @@ impl Listing {
         self.inner.lock().standing == Standing::Outdated
     }
 
-    /// Whether it is of an earlier life of this mount, and the host was not asked yet.
-    pub fn is_remembered(&self) -> bool {
-        self.inner.lock().standing == Standing::Remembered
-    }
-
     /// The directories in it, if it is complete.
     pub fn directories(&self) -> Vec<(Name, FileId)> {
         let inner = self.inner.lock();
