@@ -1,7 +1,7 @@
 //! The page cache of this machine, which both ends of a lab share.
 //!
-//! In this crate's own unit tests nothing is dropped: other programs run beside them, and what the disk
-//! would have to bring again has made them miss their deadlines.
+//! In this crate's own unit tests nothing is dropped: it is the whole machine's, and what runs beside them would
+//! have to wait for the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
