@@ -34,9 +34,8 @@ const FILES: usize = 12;
 /// Directories they are in.
 const DIRS: usize = 3;
 /// How long a change on the host may take to be seen: half a round trip, the watcher, and a machine that is
-/// busy with twelve actors, eight file systems, their host and whatever else. One that was never told of would
-/// be believed for longer: leases are renewed before their term of ten seconds ends.
-const LOCAL_BOUND: Duration = Duration::from_secs(8);
+/// busy with twelve actors, eight file systems and their host.
+const LOCAL_BOUND: Duration = Duration::from_secs(2);
 
 fn seconds() -> u64 {
     let said = std::env::var("WORMHOLE_COHERENCE_SECONDS");
