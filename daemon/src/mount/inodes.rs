@@ -100,6 +100,9 @@ impl Inodes {
     }
 
     fn live(&self, table: &Table, id: FileId) -> Option<Ino> {
+        if id == self.root.id {
+            return Some(Ino::ROOT);
+        }
         self.numbers(id).find(|ino| {
             let slot = table.get(*ino);
             slot.is_some_and(|slot| slot.is_of(id) && !slot.is_retired())

@@ -122,6 +122,27 @@ async fn the_kernel_forgets_names_only_if_they_may_lead_elsewhere_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_in_the_root_are_forgotten_like_any_others() {
+    let world = World::new().await;
+    world.list(Ino::ROOT).await;
+    sleep(RTT * 2).await;
+    world.kernel.take();
+    let asked = world.asked();
+    assert_eq!(world.find(Ino::ROOT, "none").await, None);
+    world.host.put("none", attr(7, FileKind::File, 70, 1), 7);
+    world.host.tell_of("", &["none"]).await;
+    let told = world.kernel.take();
+    assert!(told.names && told.attributes.contains(&Ino::ROOT));
+    let file = world.find(Ino::ROOT, "none").await.unwrap();
+    world.host.remove("none");
+    world.host.tell_of("", &["none"]).await;
+    let told = world.kernel.take();
+    assert!(told.names && told.attributes.contains(&file));
+    assert_eq!(world.find(Ino::ROOT, "none").await, None);
+    assert_eq!(world.asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_content_is_read_after_the_host_told_of_it() {
     let world = World::new().await;
     let (_, file) = world.listed().await;

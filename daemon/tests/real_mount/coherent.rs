@@ -44,59 +44,60 @@ fn names(dir: &Path) -> Vec<String> {
 /// Looks for what is said to have changed, wherever it must be seen.
 type See<'a> = &'a dyn Fn(&str, &dyn Fn(&Path) -> bool);
 
-/// Each way of changing a folder, done at `at`; `see` looks at it where it must be seen.
+/// Each way of changing a folder with one entry, done in `at`; `see` looks at it where it must be seen.
 fn changes(at: &Path, see: See<'_>) {
     for round in 0..ROUNDS {
         let text = format!("round {round}");
-        fs::write(at.join("d/new"), &text).unwrap();
+        fs::write(at.join("new"), &text).unwrap();
         see("a new file", &|dir| {
-            exists(&dir.join("d/new")) && content(&dir.join("d/new")) == text
+            exists(&dir.join("new")) && content(&dir.join("new")) == text
         });
         see("a new name in a listing", &|dir| {
-            names(&dir.join("d")).contains(&"new".to_owned())
+            names(dir).contains(&"new".to_owned())
         });
-        fs::write(at.join("d/new"), "more than that").unwrap();
+        fs::write(at.join("new"), "more than that").unwrap();
         see("other content", &|dir| {
-            content(&dir.join("d/new")) == "more than that"
+            content(&dir.join("new")) == "more than that"
         });
         let mode = 0o600 | (round & 0o77);
-        fs::set_permissions(at.join("d/new"), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(at.join("new"), fs::Permissions::from_mode(mode)).unwrap();
         see("a mode", &|dir| {
-            fs::metadata(dir.join("d/new")).is_ok_and(|meta| meta.mode() & 0o777 == mode)
+            fs::metadata(dir.join("new")).is_ok_and(|meta| meta.mode() & 0o777 == mode)
         });
-        fs::write(at.join("d/other"), "other").unwrap();
-        fs::rename(at.join("d/other"), at.join("d/new")).unwrap();
+        fs::write(at.join("other"), "other").unwrap();
+        fs::rename(at.join("other"), at.join("new")).unwrap();
         see("a file renamed over", &|dir| {
-            !exists(&dir.join("d/other")) && content(&dir.join("d/new")) == "other"
+            !exists(&dir.join("other")) && content(&dir.join("new")) == "other"
         });
-        fs::create_dir(at.join("d/sub")).unwrap();
-        see("a new directory", &|dir| {
-            names(&dir.join("d/sub")).is_empty()
-        });
-        fs::rename(at.join("d/new"), at.join("d/sub/new")).unwrap();
+        fs::create_dir(at.join("sub")).unwrap();
+        see("a new directory", &|dir| names(&dir.join("sub")).is_empty());
+        fs::rename(at.join("new"), at.join("sub/new")).unwrap();
         see("a file moved", &|dir| {
-            !exists(&dir.join("d/new")) && content(&dir.join("d/sub/new")) == "other"
+            !exists(&dir.join("new")) && content(&dir.join("sub/new")) == "other"
         });
-        fs::rename(at.join("d/sub"), at.join("d/moved")).unwrap();
+        fs::rename(at.join("sub"), at.join("moved")).unwrap();
         see("a directory moved", &|dir| {
-            !exists(&dir.join("d/sub/new")) && exists(&dir.join("d/moved/new"))
+            !exists(&dir.join("sub/new")) && exists(&dir.join("moved/new"))
         });
-        fs::remove_file(at.join("d/moved/new")).unwrap();
-        see("a file removed", &|dir| !exists(&dir.join("d/moved/new")));
-        fs::remove_dir(at.join("d/moved")).unwrap();
-        see("a directory removed", &|dir| !exists(&dir.join("d/moved")));
-        std::os::unix::fs::symlink(&text, at.join("d/link")).unwrap();
+        fs::remove_file(at.join("moved/new")).unwrap();
+        see("a file removed", &|dir| !exists(&dir.join("moved/new")));
+        fs::remove_dir(at.join("moved")).unwrap();
+        see("a directory removed", &|dir| !exists(&dir.join("moved")));
+        std::os::unix::fs::symlink(&text, at.join("link")).unwrap();
         see("a symlink", &|dir| {
-            fs::read_link(dir.join("d/link")).is_ok_and(|to| to == Path::new(&text))
+            fs::read_link(dir.join("link")).is_ok_and(|to| to == Path::new(&text))
         });
-        fs::remove_file(at.join("d/link")).unwrap();
+        fs::remove_file(at.join("link")).unwrap();
         see("a symlink removed", &|dir| {
-            !exists(&dir.join("d/link")) && names(&dir.join("d")) == ["old"]
+            !exists(&dir.join("link")) && names(dir).len() == 1
         });
     }
 }
 
-/// A folder both mounts have seen.
+/// Where things change: the root of the share holds a folder, which holds a file.
+const FOLDERS: [&str; 2] = ["", "d"];
+
+/// Folders both mounts have seen.
 fn seen(share: &Path, mounts: &[&Path]) {
     fs::create_dir(share.join("d")).unwrap();
     fs::write(share.join("d/old"), "old").unwrap();
@@ -116,10 +117,13 @@ async fn what_another_mount_changed_is_seen_when_its_call_has_returned() {
     let work = |a: &Path, b: &Path, share: &Path| {
         seen(share, &[a, b]);
         for (at, other) in [(a, b), (b, a)] {
-            changes(at, &|what, seen| {
-                assert!(seen(at), "{what}: not seen by who did it");
-                assert!(seen(other), "{what}: not seen by the other");
-            });
+            for folder in FOLDERS {
+                let (at, other) = (at.join(folder), other.join(folder));
+                changes(&at, &|what, seen| {
+                    assert!(seen(&at), "{what} in {folder:?}: not seen by who did it");
+                    assert!(seen(&other), "{what} in {folder:?}: not seen by the other");
+                });
+            }
         }
     };
     pair.run(work).await;
@@ -130,18 +134,20 @@ async fn what_a_program_on_the_host_changed_is_seen_soon() {
     let pair = Pair::with(&believing(), writable()).await;
     let work = |a: &Path, b: &Path, share: &Path| {
         seen(share, &[a, b]);
-        changes(share, &|what, seen| {
-            for mount in [a, b] {
-                let begun = Instant::now();
-                while !seen(mount) {
-                    assert!(
-                        begun.elapsed() < Duration::from_secs(5),
-                        "{what}: not seen in time"
-                    );
-                    std::thread::yield_now();
+        for folder in FOLDERS {
+            changes(&share.join(folder), &|what, seen| {
+                for mount in [a, b] {
+                    let begun = Instant::now();
+                    while !seen(&mount.join(folder)) {
+                        assert!(
+                            begun.elapsed() < Duration::from_secs(5),
+                            "{what} in {folder:?}: not seen in time"
+                        );
+                        std::thread::yield_now();
+                    }
                 }
-            }
-        });
+            });
+        }
     };
     pair.run(work).await;
 }

@@ -259,6 +259,9 @@ impl Node {
 
     /// Moves the node to where it was just seen, unless that would make it its own ancestor.
     pub(in crate::mount) fn move_to(self: &Arc<Self>, dir: &Arc<Self>, name: &Name) {
+        if self.attr().kind == FileKind::Directory && dir.is_within(self.id) {
+            return;
+        }
         let mut belief = self.belief.lock();
         if let Some((parent, known)) = &belief.place
             && !(Arc::ptr_eq(parent, dir) && known == name)

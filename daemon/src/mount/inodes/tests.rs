@@ -117,6 +117,14 @@ fn nodes_leave_with_their_last_lookup_and_the_root_never() {
 }
 
 #[test]
+fn the_root_is_found_by_its_identity_like_any_node() {
+    let table = table();
+    let found = table.by_id(table.root().id).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&found, table.root()));
+    assert!(table.by_id(attr(5, 1, 1, FileKind::File).id).is_none());
+}
+
+#[test]
 fn a_host_cannot_make_directories_contain_each_other() {
     let table = table();
     let now = Instant::now();
@@ -130,6 +138,10 @@ fn a_host_cannot_make_directories_contain_each_other() {
     assert!(table.remember(&a, &name("a"), &dir_a, now).is_err());
     let root = attr(5, 100, 1, FileKind::Directory);
     assert!(table.remember(&b, &name("root"), &root, now).is_err());
+    // Nor by what it tells unasked.
+    a.move_to(&b, &name("a"));
+    table.root().move_to(&b, &name("root"));
+    assert!(table.root().place().is_none());
     assert_eq!(b.reference().unwrap().path.as_bytes(), b"a/b");
 }
 
