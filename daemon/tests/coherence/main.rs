@@ -31,8 +31,8 @@ const MOUNTS: usize = 8;
 const LOCALS: usize = 4;
 /// Files of either kind. Few, so that everybody meets.
 const FILES: usize = 12;
-/// Directories they are in.
-const DIRS: usize = 3;
+/// Where they are: the root of the share, and directories in it.
+const DIRS: [&str; 3] = ["", "d1/", "d2/"];
 /// How long a change on the host may take to be seen: half a round trip, the watcher, and a machine that is
 /// busy with twelve actors, eight file systems and their host.
 const LOCAL_BOUND: Duration = Duration::from_secs(2);
@@ -54,10 +54,10 @@ pub(crate) struct Field {
 
 impl Field {
     fn new(share: &Path) -> Self {
-        for dir in 0..DIRS {
-            std::fs::create_dir(share.join(format!("d{dir}"))).unwrap();
+        for dir in DIRS {
+            std::fs::create_dir_all(share.join(dir)).unwrap();
         }
-        let record = |kind: &str, i: usize| format!("d{}/{kind}{i}", i % DIRS);
+        let record = |kind: &str, i: usize| format!("{}{kind}{i}", DIRS[i % DIRS.len()]);
         let records = |kind, bound| {
             let names = (0..FILES).map(|i| record(kind, i));
             names.map(|name| Record::new(name, bound)).collect()
