@@ -15,7 +15,7 @@
 //! What is found to be wrong is believed no longer, nor is any answer that was asked before ([`doubts`]): it
 //! may be as old.
 //!
-//! Locks: `under_way`, and those of `names`, `listings`, `evidence`, `own`, `absences` and `doubts`; none while
+//! Locks: `under_way`, and those of `names`, `listings`, `evidence`, `own`, `absences`, `unseen` and `doubts`; none while
 //! another is held.
 
 mod absences;
@@ -29,6 +29,7 @@ mod news;
 mod own;
 mod renewal;
 mod trees;
+mod unseen;
 
 use super::error::FsError;
 use super::heard::Heard;
@@ -99,13 +100,14 @@ impl Beliefs {
         stats: Arc<RemoteStats>,
         leases: Arc<Leases>,
     ) -> Arc<Self> {
+        let names = Names::default();
         Arc::new(Self {
             ttl,
             remote,
             stats,
             leases,
-            names: Names::default(),
-            listings: Listings::default(),
+            listings: Listings::new(names.unseen.clone()),
+            names,
             evidence: Evidence::default(),
             own: Own::default(),
             doubts: Doubts::default(),
@@ -149,6 +151,7 @@ impl Beliefs {
     /// The kernel is about to forget all names.
     pub fn kernel_forgot_names(&self) {
         self.absences.forget();
+        self.names.unseen.forget();
     }
 
     /// What holds for a directory now.

@@ -142,6 +142,47 @@ async fn names_in_the_root_are_forgotten_like_any_others() {
     assert_eq!(world.asked(), asked);
 }
 
+/// A lookup of the name in use for so long that it is asked for again in the background, after it was given to
+/// another file of which the host has not told yet.
+async fn renewed_before_the_news(world: &World, dir: Ino, name: &str, path: &str) {
+    let before = world.find(dir, name).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(295) {
+        assert_eq!(world.find(dir, name).await, before);
+        sleep(TERM / 4).await;
+    }
+    world.host.put(path, attr(11, FileKind::File, 1, 1), 11);
+    sleep(TERM / 2).await;
+    assert_eq!(world.find(dir, name).await, before);
+    sleep(RTT * 2).await;
+    assert_eq!(world.find(dir, name).await, Some(Ino(11)), "renewed");
+    world.kernel.take();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kernel_hears_of_news_that_an_answer_has_overtaken() {
+    let world = World::new().await;
+    let file = attr(10, FileKind::File, 1, 1);
+    world.host.put("alone", file, 10);
+    renewed_before_the_news(&world, Ino::ROOT, "alone", "alone").await;
+    world.host.tell_of("", &["alone"]).await;
+    assert!(world.kernel.take().names);
+    assert_eq!(world.find(Ino::ROOT, "alone").await, Some(Ino(11)));
+
+    let world = World::new().await;
+    let (dir, _) = world.listed().await;
+    renewed_before_the_news(&world, dir, "c", "d/c").await;
+    let asked = world.asked();
+    world.host.tell_of("d", &["c"]).await;
+    assert!(world.kernel.take().names);
+    assert_eq!(world.find(dir, "c").await, Some(Ino(11)));
+    // Once is enough.
+    world.host.put("d/c", attr(11, FileKind::File, 2, 1), 11);
+    world.host.tell_of("d", &["c"]).await;
+    assert!(!world.kernel.take().names);
+    assert_eq!(world.asked(), asked);
+}
+
 #[tokio::test(start_paused = true)]
 async fn new_content_is_read_after_the_host_told_of_it() {
     let world = World::new().await;

@@ -119,7 +119,7 @@ impl Beliefs {
             },
             None => {
                 if !self.ttl.is_zero() && self.doubts.allow(dir.id, asked) {
-                    self.names.put(dir.id, name, told);
+                    self.names.answered(dir.id, name, told);
                     if let Some(listing) = self.listings.get(dir.id) {
                         listing.settle(name, told.attr, told.heard);
                     }

@@ -4,8 +4,9 @@
 //! One that is no longer believed is kept as well: the host may say that it still holds. What is dropped is
 //! asked for anew.
 //!
-//! Lock: `kept`, before those of a listing, never across an await.
+//! Lock: `kept`, before those of a listing and that of `unseen`, never across an await.
 
+use super::unseen::Unseen;
 use crate::mount::inodes::Node;
 use crate::mount::listing::Listing;
 use lru::LruCache;
@@ -41,16 +42,17 @@ struct Table {
     changes: u64,
     /// Those that grow.
     arriving: Vec<FileId>,
-}
-
-impl Default for Listings {
-    fn default() -> Self {
-        Self::with_room(BYTES_MAX)
-    }
+    /// Of which others were dropped.
+    unseen: Arc<Unseen>,
 }
 
 impl Listings {
-    fn with_room(bytes_max: usize) -> Self {
+    /// None yet.
+    pub(super) fn new(unseen: Arc<Unseen>) -> Self {
+        Self::with_room(BYTES_MAX, unseen)
+    }
+
+    fn with_room(bytes_max: usize, unseen: Arc<Unseen>) -> Self {
         Self {
             kept: Mutex::new(Table {
                 recent: LruCache::sparse(LISTINGS_MAX),
@@ -58,6 +60,7 @@ impl Listings {
                 bytes_max,
                 changes: 0,
                 arriving: Vec::new(),
+                unseen,
             }),
         }
     }
@@ -140,8 +143,9 @@ impl Table {
         self.drop_listing(dir);
         self.changes += 1;
         let pushed_out = self.recent.push(dir, Kept { listing, bytes: 0 });
-        if let Some((_, out)) = pushed_out {
+        if let Some((out_dir, out)) = pushed_out {
             self.bytes -= out.bytes;
+            self.unseen.note(out_dir);
         }
         for dir in std::mem::take(&mut self.arriving) {
             self.weigh(dir);
@@ -149,8 +153,9 @@ impl Table {
         self.weigh(dir);
         // The newest stays in any case: somebody is about to read it.
         while self.bytes > self.bytes_max && self.recent.len() > 1 {
-            if let Some((_, out)) = self.recent.pop_lru() {
+            if let Some((out_dir, out)) = self.recent.pop_lru() {
                 self.bytes -= out.bytes;
+                self.unseen.note(out_dir);
             }
         }
     }
@@ -171,6 +176,7 @@ impl Table {
     fn drop_listing(&mut self, dir: FileId) {
         if let Some(out) = self.recent.pop(&dir) {
             self.bytes -= out.bytes;
+            self.unseen.note(dir);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the host said of single names: that they lead to a node, or to nothing.
 //!
-//! Lock: `recent`, never across an await.
+//! Lock: `recent`, before that of `unseen`, never across an await.
 
+use super::unseen::Unseen;
 use crate::mount::heard::Heard;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use wormhole_protocol::{Attr, FileId, Name};
 
 /// Names remembered; with their attributes some 5 MB.
@@ -26,17 +28,26 @@ impl Told {
         let heard = heard.into();
         Self { attr, heard }
     }
+
+    /// Whether a name leads to the same node, or to nothing, as `other` says.
+    fn agrees_with(&self, other: &Self) -> bool {
+        let leads_to = |told: &Self| told.attr.map(|attr| attr.id);
+        leads_to(self) == leads_to(other)
+    }
 }
 
 /// Names by directory, least recently used last.
 pub(super) struct Names {
     recent: Mutex<LruCache<(FileId, Name), Told>>,
+    /// Where something was replaced or dropped, here or elsewhere.
+    pub(super) unseen: Arc<Unseen>,
 }
 
 impl Default for Names {
     fn default() -> Self {
         Self {
             recent: Mutex::new(LruCache::new(NAMES_MAX)),
+            unseen: Arc::default(),
         }
     }
 }
@@ -47,15 +58,30 @@ impl Names {
         self.recent.lock().get(&(dir, name.clone())).copied()
     }
 
-    /// Remembers what the host said, unless something later is known.
+    /// Remembers what the host told unasked, or in answer to a change, unless something later is known.
     pub(super) fn put(&self, dir: FileId, name: &Name, told: Told) {
+        self.keep(dir, name, told, false);
+    }
+
+    /// The same of an answer, of which the kernel may never hear.
+    pub(super) fn answered(&self, dir: FileId, name: &Name, told: Told) {
+        self.keep(dir, name, told, true);
+    }
+
+    fn keep(&self, dir: FileId, name: &Name, told: Told, answered: bool) {
         let mut recent = self.recent.lock();
         let key = (dir, name.clone());
-        if recent
-            .peek(&key)
-            .is_none_or(|known| known.heard.told <= told.heard.told)
+        let known = recent.peek(&key);
+        if known.is_some_and(|known| known.heard.told > told.heard.told) {
+            return;
+        }
+        if answered && known.is_some_and(|known| !known.agrees_with(&told)) {
+            self.unseen.note(dir);
+        }
+        if let Some((out, _)) = recent.push(key.clone(), told)
+            && out != key
         {
-            recent.put(key, told);
+            self.unseen.note(out.0);
         }
     }
 
@@ -75,12 +101,15 @@ impl Names {
         let keys: Vec<_> = of_dir.map(|(key, _)| key.clone()).collect();
         for key in keys {
             recent.pop(&key);
+            self.unseen.note(dir);
         }
     }
 
     /// Forgets a name.
     pub(super) fn remove(&self, dir: FileId, name: &Name) {
-        self.recent.lock().pop(&(dir, name.clone()));
+        let mut recent = self.recent.lock();
+        recent.pop(&(dir, name.clone()));
+        self.unseen.note(dir);
     }
 }
 

@@ -4,7 +4,8 @@
 //! as told only if that is certainly later; else it is asked for again.
 //!
 //! The kernel forgets names, all at once, only if one may lead elsewhere for it than it does: attributes that
-//! changed, and names it cannot have heard of, cost it nothing.
+//! changed, and names it cannot have heard of, cost it nothing. Whether this mount knew better by then does not
+//! matter: the kernel may not have asked since ([`unseen`](super::unseen)).
 
 use super::{Beliefs, By, Leads, Told};
 use crate::mount::heard::Heard;
@@ -45,7 +46,7 @@ impl Beliefs {
             self.listings.remove(dir);
         }
         if forget.names {
-            self.absences.forget();
+            self.kernel_forgot_names();
         }
         self.listings.touch();
         forget
@@ -78,7 +79,9 @@ impl Beliefs {
         }
         let leads_to = |attr: Option<Attr>| attr.map(|attr| attr.id);
         let same = is_sure && before.is_some_and(|before| leads_to(before) == leads_to(news.attr));
-        if same {
+        // What it was found to be by an answer that overtook this is new to the kernel.
+        let unseen = self.names.unseen.may_be(dir);
+        if same && !unseen {
             return;
         }
         // What was there has lost a name at the least.
@@ -102,7 +105,8 @@ impl Beliefs {
         // The kernel knows no name of a directory it does not know. (Absences are shown before, not after, it
         // is looked whether they still hold.)
         let was_absent = before == Some(None);
-        forget.names |= node.is_some() && (!was_absent || self.absences.may_be_shown(dir));
+        forget.names |=
+            node.is_some() && (unseen || !was_absent || self.absences.may_be_shown(dir));
     }
 
     /// Whether what is told of a name is certainly later than the last change of ours.

@@ -79,7 +79,7 @@ async fn listing(first: u64, count: u64) -> Arc<Listing> {
 #[tokio::test]
 async fn those_used_longest_ago_make_room() {
     let one = listing(1, 100).await.bytes() + PLACE_BYTES;
-    let listings = Listings::with_room(10 * one + one / 2);
+    let listings = Listings::with_room(10 * one + one / 2, Arc::default());
     let dirs: Vec<_> = (1..=20).map(dir).collect();
     for (i, dir) in (0u64..).zip(&dirs) {
         listings.put(dir, listing(i * 100, 100).await);
@@ -97,7 +97,7 @@ async fn those_used_longest_ago_make_room() {
 
 #[tokio::test]
 async fn the_newest_is_kept_however_large() {
-    let listings = Listings::with_room(1);
+    let listings = Listings::with_room(1, Arc::default());
     let dir = dir(1);
     listings.put(&dir, listing(1, 1000).await);
     assert!(listings.get(dir.id).is_some());
@@ -105,7 +105,7 @@ async fn the_newest_is_kept_however_large() {
 
 #[tokio::test]
 async fn what_changes_in_a_listing_counts() {
-    let listings = Listings::default();
+    let listings = Listings::new(Arc::default());
     let dir = dir(1);
     listings.put(&dir, listing(0, 10).await);
     let before = listings.kept.lock().bytes;
@@ -128,7 +128,7 @@ fn resident_bytes() -> usize {
 }
 
 async fn bytes_of(dirs: u64, entries: u64) -> (usize, usize) {
-    let listings = Listings::default();
+    let listings = Listings::new(Arc::default());
     let before = resident_bytes();
     for i in 0..dirs {
         listings.put(&dir(i + 1), listing(i * entries, entries).await);
