@@ -390,35 +390,6 @@ impl Beliefs {
         self.listings.put(dir, listing);
     }
 
-    /// Takes note of attributes that came with an answer to a change of ours, asked for at `asked`.
-    pub fn changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
-        let now = Instant::now();
-        self.own.attr(attr, now, By::Us);
-        self.forget_dir_attr(attr);
-        let Some((dir, name)) = node.and_then(Node::place) else {
-            return;
-        };
-        let crossed = self
-            .own
-            .name_since(dir.id, &name, asked)
-            .is_some_and(|known| known.by == By::Host);
-        if crossed {
-            return self.doubt_name(dir.id, &name, now);
-        }
-        let heard = self.of_change(Some(dir.id), asked);
-        self.names.update(dir.id, &name, attr, heard);
-        if let Some(listing) = self.listings.get(dir.id) {
-            listing.update(&name, attr, heard);
-        }
-    }
-
-    /// The attributes of a node as this mount left them, or the host told since, if the others were asked for
-    /// before.
-    pub fn own_attr(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
-        let (attr, at, _) = self.own.attr_since(id, asked)?;
-        Some((attr, at))
-    }
-
     /// What is believed of a name now; of two sayings the later one.
     fn believed(&self, dir: &Node, name: &Name) -> Option<Told> {
         let terms = self.terms(dir.id);

@@ -1,6 +1,8 @@
 //! While a lease holds: what is believed, what news of the host change, and what a mount does itself.
 
 use super::*;
+use wormhole::mount::vfs::CreateHow;
+use wormhole::rpc::{Answer, Body, CallError, PathEstimate};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_leased_is_believed_as_long_as_it_is_used_and_costs_a_question_now_and_then() {
@@ -314,4 +316,67 @@ async fn a_directory_the_kernel_forgot_has_the_times_our_changes_gave_it() {
         world.vfs.forget(found, 1000);
         sleep(TTL * 2).await;
     }
+}
+
+/// The answer to the first piece of a file that is written comes after all others.
+struct Overtaken(Distant);
+
+impl Remote for Overtaken {
+    fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+        let is_first = matches!(
+            &request,
+            Request::Change {
+                change: Change::Write { offset: 0, .. },
+                ..
+            }
+        );
+        async move {
+            let answer = self.0.call_with(request, body).await;
+            if is_first {
+                sleep(RTT * 4).await;
+            }
+            answer
+        }
+        .boxed()
+    }
+
+    fn path(&self) -> PathEstimate {
+        self.0.path()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        self.0.closed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_stays_as_long_as_it_is_whatever_is_answered_last() {
+    let host = leasing_host();
+    let remote = Arc::new(Overtaken(Distant::new(&host, RTT)));
+    let world = World::over(host, remote, TTL).await;
+    let (dir, _) = world.listed().await;
+    let create = CreateHow {
+        mode: 0o644,
+        exclusive: true,
+        truncate: false,
+    };
+    let how = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    let vfs = &world.vfs;
+    let (found, opened) = vfs.create(CALLER, dir, b"long", create, how).await.unwrap();
+    let content = vec![7; 5 << 19];
+    vfs.write(opened.handle, 0, &content).await.unwrap();
+    vfs.flush(opened.handle, LockOwner(1)).await.unwrap();
+    assert_eq!(world.size(found.node.ino).await, content.len() as u64);
+    let again = vfs.lookup(dir, b"long").await.unwrap().ok().unwrap();
+    assert_eq!(again.attr.size, content.len() as u64);
+    let read = vfs.read(opened.handle, 0, 5 << 19).await.unwrap();
+    assert_eq!(read.len(), content.len());
+    assert_eq!(
+        world.host.attr_of("d/long").unwrap().changed,
+        again.attr.changed
+    );
+    vfs.release(opened.handle);
 }

@@ -6,6 +6,8 @@
 //!
 //! Locks: those of `names`, `attrs` and `forgotten`, leaves.
 
+use super::Beliefs;
+use crate::mount::inodes::Node;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -129,5 +131,51 @@ impl Own {
         of_dir
             .map(|((_, name), known)| (name.clone(), *known))
             .collect()
+    }
+}
+
+impl Beliefs {
+    /// Takes note of attributes that came with an answer to a change of ours, asked for at `asked`. The node, if
+    /// there is one, has learnt them before: answers overtake each other, and it knows which counts.
+    pub fn changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
+        let last = || node.map_or(*attr, Node::attr);
+        let mut noted = last();
+        loop {
+            self.note_changed(&noted, node, asked);
+            // Another answer may have come meanwhile, and have been noted before.
+            let now = last();
+            if now == noted {
+                return;
+            }
+            noted = now;
+        }
+    }
+
+    fn note_changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
+        let now = Instant::now();
+        self.own.attr(attr, now, By::Us);
+        self.forget_dir_attr(attr);
+        let Some((dir, name)) = node.and_then(Node::place) else {
+            return;
+        };
+        let crossed = self
+            .own
+            .name_since(dir.id, &name, asked)
+            .is_some_and(|known| known.by == By::Host);
+        if crossed {
+            return self.doubt_name(dir.id, &name, now);
+        }
+        let heard = self.of_change(Some(dir.id), asked);
+        self.names.update(dir.id, &name, attr, heard);
+        if let Some(listing) = self.listings.get(dir.id) {
+            listing.update(&name, attr, heard);
+        }
+    }
+
+    /// The attributes of a node as this mount left them, or the host told since, if the others were asked for
+    /// before.
+    pub fn own_attr(&self, id: FileId, asked: Instant) -> Option<(Attr, Instant)> {
+        let (attr, at, _) = self.own.attr_since(id, asked)?;
+        Some((attr, at))
     }
 }

@@ -276,11 +276,11 @@ impl Vfs {
     fn lost_name(&self, left: Option<Attr>, victim: Option<(Arc<Node>, OpenId)>, asked: Instant) {
         if let Some(left) = &left {
             let node = self.inodes.by_id(left.id);
-            self.beliefs.changed(left, node.as_deref(), asked);
-            if let Some(node) = node {
+            if let Some(node) = &node {
                 let heard = self.beliefs.of_change(node.covered_by(), asked);
                 node.learn_change(left, heard.asked_at(asked));
             }
+            self.beliefs.changed(left, node.as_deref(), asked);
         }
         if let Some((node, id)) = victim {
             // Kept for what the host opened, which is another file if somebody was faster.
