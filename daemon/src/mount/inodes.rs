@@ -14,6 +14,8 @@
 //! - The share root is number 1, and no other node is.
 //! - The chain of parents of every node ends at the root.
 //! - There is one [`Node`] for a number at a time, however often it rested.
+//! - There is one for a directory for as long as anything refers to it, even if the kernel forgot it in between:
+//!   what is open in it has its path from there.
 //!
 //! Locks: `table` before a node's `belief`, before a listing's; none across an await.
 
@@ -92,7 +94,7 @@ impl Inodes {
         self.table.lock().wake(ino).ok_or(FsError::Stale)
     }
 
-    /// The node of a file on the host, if the kernel knows it.
+    /// The node of a file on the host, if the kernel knows it, or something in it.
     pub fn by_id(&self, id: FileId) -> Option<Arc<Node>> {
         let mut table = self.table.lock();
         let ino = self.live(&table, id)?;
@@ -103,9 +105,9 @@ impl Inodes {
         if id == self.root.id {
             return Some(Ino::ROOT);
         }
-        self.numbers(id).find(|ino| {
-            let slot = table.get(*ino);
-            slot.is_some_and(|slot| slot.is_of(id) && !slot.is_retired())
+        self.numbers(id).find(|ino| match table.get(*ino) {
+            Some(slot) => slot.is_of(id) && !slot.is_retired(),
+            None => table.unseen(*ino).is_some_and(|node| node.id == id),
         })
     }
 
@@ -166,6 +168,9 @@ impl Inodes {
                     node.learn(attr, heard);
                     node.move_to(dir, name);
                     node.belief.lock().lookups += 1;
+                    if table.get(ino).is_none() {
+                        table.put(node.clone());
+                    }
                     return Ok(node);
                 }
                 // The host reused an inode number. The kernel tells the two apart by generation but

@@ -380,3 +380,28 @@ async fn what_is_written_stays_as_long_as_it_is_whatever_is_answered_last() {
     );
     vfs.release(opened.handle);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_open_file_is_read_on_after_its_directory_was_forgotten_and_renamed() {
+    let world = World::new().await;
+    let (dir, file) = world.listed().await;
+    let vfs = &world.vfs;
+    let opened = vfs.open(CALLER, file, OpenHow::default()).await.unwrap();
+    let other = world.find(dir, "b").await.unwrap();
+    let kept = vfs.open(CALLER, other, OpenHow::default()).await.unwrap();
+    // The kernel lets go of a directory as soon as it knows no name of it.
+    vfs.forget(dir, 100);
+    assert_eq!(world.find(Ino::ROOT, "d").await, Some(dir));
+    vfs.unlink(CALLER, dir, b"b").await.unwrap();
+    let renamed = vfs.rename(
+        CALLER,
+        (Ino::ROOT, b"d"),
+        (Ino::ROOT, b"e"),
+        RenameHow::Replace,
+    );
+    renamed.await.unwrap();
+    assert_eq!(vfs.read(opened.handle, 0, 10).await.unwrap().len(), 10);
+    assert_eq!(vfs.read(kept.handle, 0, 10).await.unwrap().len(), 10);
+    vfs.release(opened.handle);
+    vfs.release(kept.handle);
+}

@@ -10,8 +10,8 @@
 use super::{Ino, Node};
 use crate::mount::listing::Listing;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{FileId, FileKind};
@@ -20,6 +20,8 @@ use wormhole_protocol::{FileId, FileKind};
 const AWAKE_MAX: usize = 16_384;
 /// Nodes looked at when there are more: more than one, so that they become fewer.
 const LOOKS: usize = 4;
+/// Directories the kernel has forgotten, before it is looked which of them nothing refers to.
+const UNSEEN_MIN: usize = 1024;
 /// What was told so shortly ago stays awake: the kernel is about to ask for it.
 const SETTLED: Duration = Duration::from_millis(500);
 
@@ -53,6 +55,10 @@ pub(super) struct Table {
     slots: HashMap<Ino, Slot>,
     /// Nodes that are awake, those that woke longest ago first. Some are no longer there.
     awake: VecDeque<Candidate>,
+    /// Directories the kernel has forgotten while something here refers to them.
+    unseen: HashMap<Ino, Weak<Node>>,
+    /// Those that nothing refers to any more are removed when there are so many.
+    unseen_max: usize,
 }
 
 impl Table {
@@ -60,6 +66,8 @@ impl Table {
         Self {
             slots: HashMap::from([(Ino::ROOT, Slot::Awake(root))]),
             awake: VecDeque::new(),
+            unseen: HashMap::new(),
+            unseen_max: UNSEEN_MIN,
         }
     }
 
@@ -84,14 +92,16 @@ impl Table {
         if node.belief.lock().attr.kind != FileKind::Directory {
             self.awake.push_back(Candidate::of(&node));
         }
+        self.unseen.remove(&node.ino);
         self.slots.insert(node.ino, Slot::Awake(node));
     }
 
     /// The node of a number, awake.
     pub(super) fn wake(&mut self, ino: Ino) -> Option<Arc<Node>> {
-        let node = match self.slots.get(&ino)? {
-            Slot::Awake(node) => return Some(node.clone()),
-            Slot::Resting(resting) => Arc::new(resting.node(ino)?),
+        let node = match self.slots.get(&ino) {
+            None => return self.unseen(ino),
+            Some(Slot::Awake(node)) => return Some(node.clone()),
+            Some(Slot::Resting(resting)) => Arc::new(resting.node(ino)?),
         };
         self.put(node.clone());
         Some(node)
@@ -112,9 +122,30 @@ impl Table {
             }
             None => return,
         };
-        if left == 0 {
-            self.slots.remove(&ino);
+        if left == 0
+            && let Some(Slot::Awake(node)) = self.slots.remove(&ino)
+        {
+            self.unsee(&node);
         }
+    }
+
+    /// A directory the kernel has forgotten.
+    pub(super) fn unseen(&self, ino: Ino) -> Option<Arc<Node>> {
+        self.unseen.get(&ino)?.upgrade()
+    }
+
+    /// The kernel has forgotten a node. What is in a directory refers to it, if that is open or the kernel still
+    /// knows it, and has its path from it: should the directory be found again, it must be the same node.
+    fn unsee(&mut self, node: &Arc<Node>) {
+        let is_dir = node.belief.lock().attr.kind == FileKind::Directory;
+        if !is_dir || Arc::strong_count(node) == 1 {
+            return;
+        }
+        if self.unseen.len() >= self.unseen_max {
+            self.unseen.retain(|_, node| node.strong_count() > 0);
+            self.unseen_max = UNSEEN_MIN.max(2 * self.unseen.len());
+        }
+        self.unseen.insert(node.ino, Arc::downgrade(node));
     }
 
     /// Takes a few of those that woke longest ago, if too many are awake; with the directories they are in.

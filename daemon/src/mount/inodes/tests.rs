@@ -159,6 +159,38 @@ fn a_renamed_directory_moves_the_paths_below_it() {
 }
 
 #[test]
+fn a_directory_the_kernel_forgot_is_the_same_when_it_is_found_again() {
+    let table = table();
+    let now = Instant::now();
+    let dir = attr(5, 200, 1, FileKind::Directory);
+    let a = table.remember(table.root(), &name("a"), &dir, now).unwrap();
+    let file = attr(5, 201, 1, FileKind::File);
+    let file = table.remember(&a, &name("f"), &file, now).unwrap();
+    table.forget(Ino(200), 1);
+    assert_eq!(table.len(), 2);
+    // Another mount renames it.
+    table
+        .by_id(dir.id)
+        .unwrap()
+        .move_to(table.root(), &name("b"));
+    assert_eq!(file.reference().unwrap().path.as_bytes(), b"b/f");
+    let again = table.remember(table.root(), &name("c"), &dir, now).unwrap();
+    assert!(Arc::ptr_eq(&a, &again));
+    assert_eq!(file.reference().unwrap().path.as_bytes(), b"c/f");
+    assert_eq!(table.len(), 3);
+    // Nothing refers to it any more.
+    drop((a, again, file));
+    table.forget(Ino(201), 1);
+    table.forget(Ino(200), 1);
+    assert_eq!(table.len(), 1);
+    assert!(table.by_id(dir.id).is_none());
+    // Another file has its number.
+    let other = attr(5, 200, 2, FileKind::File);
+    let other = table.remember(table.root(), &name("d"), &other, now);
+    assert_eq!(other.unwrap().reference().unwrap().path.as_bytes(), b"d");
+}
+
+#[test]
 fn belief_ends_with_its_term_and_older_news_is_ignored() {
     let ttl = std::time::Duration::from_secs(1);
     let table = table();
