@@ -32,7 +32,6 @@ impl Beliefs {
     ) -> Forget {
         let now = Instant::now();
         let mut forget = Forget::default();
-        let node = inodes.by_id(dir);
         if let Some(attr) = attr.filter(|attr| attr.id == dir) {
             if let Some(listing) = self.listings.get(dir) {
                 listing.set_own_attr(attr, Heard::from(now).leased(true));
@@ -40,7 +39,7 @@ impl Beliefs {
             self.take_attr(inodes, attr, now, &mut forget);
         }
         for news in names {
-            self.take_name_news(inodes, (dir, node.as_ref()), news, now, &mut forget);
+            self.take_name_news(inodes, dir, news, now, &mut forget);
         }
         if self.listings.get(dir).is_some_and(|kept| kept.is_worn()) {
             self.listings.remove(dir);
@@ -55,7 +54,7 @@ impl Beliefs {
     fn take_name_news(
         &self,
         inodes: &Inodes,
-        (dir, node): (FileId, Option<&Arc<Node>>),
+        dir: FileId,
         news: &NameNews,
         now: Instant,
         forget: &mut Forget,
@@ -84,6 +83,8 @@ impl Beliefs {
         if same && !unseen {
             return;
         }
+        // Not before: who finds the directory from here on finds the news in it.
+        let node = inodes.by_id(dir);
         // What was there has lost a name at the least.
         if let Some(lost) = before.flatten().and_then(|attr| inodes.by_id(attr.id))
             && news.attr.is_none_or(|attr| attr.id != lost.id)
@@ -97,7 +98,7 @@ impl Beliefs {
             forget.attributes.push(lost.ino);
         }
         if let Some(attr) = &news.attr
-            && let (Some(found), Some(dir)) = (inodes.by_id(attr.id), node)
+            && let (Some(found), Some(dir)) = (inodes.by_id(attr.id), &node)
             && is_sure
         {
             found.move_to(dir, name);
