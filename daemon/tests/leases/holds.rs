@@ -144,6 +144,45 @@ async fn names_in_the_root_are_forgotten_like_any_others() {
     assert_eq!(world.asked(), asked);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_a_directory_again_while_news_arrive_is_told_or_finds_them() {
+    let host = leasing_host();
+    let remote = Arc::new(Distant::new(&host, Duration::ZERO));
+    let world = World::over(host, remote, Duration::from_secs(3600)).await;
+    let (dir, file) = world.listed().await;
+    let id = world.vfs.lookup(Ino::ROOT, b"d").await.unwrap().ok();
+    let id = id.unwrap().node.id;
+    let news = |attr| NameNews {
+        name: Name::new("x").unwrap(),
+        attr,
+    };
+    let made = attr(7, FileKind::File, 70, 1);
+    // As long as the kernel knows something in it, the directory stays.
+    world.vfs.forget(file, u64::MAX);
+    let world = Arc::new(world);
+    for round in 0..10_000 {
+        world.vfs.take_news(id, None, &[news(None)]);
+        assert_eq!(world.find(dir, "x").await, None);
+        let finds = {
+            let world = world.clone();
+            tokio::spawn(async move {
+                world.vfs.forget(dir, u64::MAX);
+                let dir = world.find(Ino::ROOT, "d").await.unwrap();
+                let found = world.find(dir, "x").await;
+                world.vfs.forget(Ino(7), u64::MAX);
+                found
+            })
+        };
+        // Now sooner, now later.
+        for _ in 0..round % 100 * 20 {
+            std::hint::spin_loop();
+        }
+        let told = world.vfs.take_news(id, None, &[news(Some(made))]);
+        let found = finds.await.unwrap();
+        assert!(told.names || found.is_some(), "round {round}");
+    }
+}
+
 /// A lookup of the name in use for so long that it is asked for again in the background, after it was given to
 /// another file of which the host has not told yet.
 async fn renewed_before_the_news(world: &World, dir: Ino, name: &str, path: &str) {
