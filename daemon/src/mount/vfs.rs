@@ -117,6 +117,8 @@ const FIGURES_UNKNOWN: StatFs = StatFs {
 const PATIENCE_ROOT: Duration = Duration::from_secs(1);
 /// Between the lookup of a name and the open of what it led to; the host keeps what lost its name for longer.
 const OPENING_MAX: Duration = Duration::from_millis(250);
+/// How long the kernel believes what it was listed and did not look up.
+const LISTED_MAX: Duration = Duration::from_secs(1);
 /// Entries handed out at a time; more than fits a 1 MiB buffer is never needed.
 const PAGE_ENTRIES: usize = 1024;
 
@@ -287,6 +289,16 @@ impl Vfs {
     pub fn show(&self, dir: &Arc<Node>, listed: &Listed) -> Result<Found, FsError> {
         let entry = &listed.entry;
         self.found(dir, &entry.name, &entry.attr, listed.heard, None)
+    }
+
+    /// How much longer the kernel may believe an entry of a page: not for long, since it may take it after it was told
+    /// to forget it ([`Beliefs::is_quiet`]).
+    pub fn ttl_on_page(&self, dir: &Node, found: &Found) -> Duration {
+        if self.beliefs.is_quiet(dir.id) {
+            found.ttl_of_both().min(LISTED_MAX)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The kernel dropped `lookups` of its lookups.

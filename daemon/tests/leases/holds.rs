@@ -183,6 +183,29 @@ async fn who_finds_a_directory_again_while_news_arrive_is_told_or_finds_them() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_names_change_the_kernel_believes_none_it_was_listed() {
+    let world = World::new().await;
+    let (dir, _) = world.listed().await;
+    let ttl = async || {
+        let handle = world.vfs.opendir(dir).unwrap();
+        let page = world.vfs.readdir(handle, 0).await.unwrap();
+        world.vfs.release(handle);
+        let found = world.vfs.show(&page.dir, &page.entries[0].1).unwrap();
+        world.vfs.ttl_on_page(&page.dir, &found)
+    };
+    let short = Duration::from_secs(1);
+    assert_eq!(ttl().await, short);
+    world.host.put("d/new", attr(7, FileKind::File, 70, 1), 7);
+    world.host.tell_of("d", &["new"]).await;
+    assert_eq!(ttl().await, Duration::ZERO);
+    for _ in 0..8 {
+        sleep(TERM / 4).await;
+        ttl().await;
+    }
+    assert_eq!(ttl().await, short);
+}
+
 /// A lookup of the name in use for so long that it is asked for again in the background, after it was given to
 /// another file of which the host has not told yet.
 async fn renewed_before_the_news(world: &World, dir: Ino, name: &str, path: &str) {

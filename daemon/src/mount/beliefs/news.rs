@@ -21,6 +21,9 @@ use wormhole_protocol::{Attr, FileId, FileKind, Name, NameNews};
 /// connection lives on which nothing arrives.
 const CROSSING_MAX: Duration = Duration::from_secs(15);
 
+/// Since when nothing may have changed in a directory whose entries the kernel may believe from a listing.
+const QUIET: Duration = Duration::from_secs(10);
+
 impl Beliefs {
     /// Takes what the host told of a directory that is leased; says what the kernel must forget.
     pub fn take_news(
@@ -49,6 +52,14 @@ impl Beliefs {
         }
         self.listings.touch();
         forget
+    }
+
+    /// Whether the names of a directory have not changed lately. If they did they may again, just when the kernel
+    /// takes a page of its entries: it would have these of the epoch in which it takes them, not of that in which
+    /// it asked (`fuse_direntplus_link` of Linux), and not hear that they are old.
+    pub fn is_quiet(&self, dir: FileId) -> bool {
+        let since = Instant::now().checked_sub(QUIET);
+        since.is_none_or(|since| !self.own.changed_since(dir, since))
     }
 
     fn take_name_news(

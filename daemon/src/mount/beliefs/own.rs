@@ -122,6 +122,15 @@ impl Own {
         attrs.peek(&id).filter(|(_, at, _)| *at >= asked).copied()
     }
 
+    /// Whether a name of a directory may have changed since.
+    pub(super) fn changed_since(&self, dir: FileId, since: Instant) -> bool {
+        let names = self.names.lock();
+        let mut lately = names.iter().take_while(|(_, known)| known.at >= since);
+        let changed = lately.any(|((id, _), _)| *id == dir);
+        drop(names);
+        changed || self.forgotten(since)
+    }
+
     /// Names of a directory that changed since `asked`.
     pub(super) fn names_since(&self, dir: FileId, asked: Instant) -> Vec<(Name, Known)> {
         let names = self.names.lock();

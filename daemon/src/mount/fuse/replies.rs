@@ -61,7 +61,7 @@ impl Skin {
             };
             let (attr, generation) = self.entry(&found);
             let name = OsStr::from_bytes(listed.entry.name.as_bytes());
-            let ttl = found.ttl_of_both();
+            let ttl = self.vfs.ttl_on_page(&page.dir, &found);
             if reply.add(attr.ino, *offset, name, &ttl, &attr, generation) {
                 // It did not fit, so the kernel never heard of it.
                 self.vfs.forget(found.node.ino, 1);
