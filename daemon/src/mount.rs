@@ -22,6 +22,7 @@ pub mod inodes;
 pub mod killed;
 pub mod lease;
 pub mod link;
+pub mod links;
 pub mod listen;
 pub mod listing;
 pub mod locks;

@@ -11,11 +11,13 @@ mod beside;
 mod content;
 mod leases;
 mod locks;
+mod looks;
 mod names;
 mod open;
 
 pub use content::CreateHow;
 pub use locks::Wanted;
+use looks::Figures;
 
 use super::beliefs::{Beliefs, gone_is_stale};
 use super::bulk::Bulk;
@@ -26,6 +28,7 @@ use super::handles::{HandleId, Handles};
 use super::heard::Heard;
 use super::inodes::{Ino, Inodes, Node};
 use super::lease::Leases;
+use super::links::LinkTargets;
 use super::listen::Listening;
 use super::listing::Listed;
 use super::notify::Notify;
@@ -42,8 +45,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_cache::{Disk, Whole};
 use wormhole_protocol::{
-    Access, Attr, Caller, Change, Fault, FileKind, LinkTarget, Name, Reply, Request, ShareId,
-    StatFs,
+    Access, Attr, Caller, Change, Fault, FileKind, Name, Reply, Request, ShareId,
 };
 
 /// What a mount decides about its file system.
@@ -102,17 +104,6 @@ pub struct Page {
 
 /// Offsets below this are `.` and `..`.
 const DOTS: u64 = 2;
-/// Shown when the host never told.
-const FIGURES_UNKNOWN: StatFs = StatFs {
-    fragment_bytes: 4096,
-    block_bytes: 4096,
-    blocks: 0,
-    blocks_free: 0,
-    blocks_available: 0,
-    files: 0,
-    files_free: 0,
-    name_bytes_max: 255,
-};
 /// How long the root's attributes are waited for before the last known ones do.
 const PATIENCE_ROOT: Duration = Duration::from_secs(1);
 /// Between the lookup of a name and the open of what it led to; the host keeps what lost its name for longer.
@@ -143,7 +134,8 @@ pub struct Vfs {
     /// Takes what the host tells; ends with this.
     listening: Mutex<Option<Listening>>,
     /// The last known figures of the host's file system.
-    figures: Mutex<Option<StatFs>>,
+    figures: Mutex<Option<Figures>>,
+    links: LinkTargets,
 }
 
 impl Vfs {
@@ -179,6 +171,7 @@ impl Vfs {
             listening: Mutex::default(),
             remote,
             figures: Mutex::default(),
+            links: LinkTargets::default(),
         }
     }
 
@@ -355,22 +348,6 @@ impl Vfs {
         Ok((attr, self.beliefs.attr_ttl(node)))
     }
 
-    /// The target of a symlink.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn readlink(&self, ino: Ino) -> Result<LinkTarget, FsError> {
-        let node = self.inodes.get(ino)?;
-        let request = Request::Readlink {
-            node: node.reference()?,
-        };
-        let answer = self.ask(request, |stats| &stats.readlink).await;
-        match answer.map_err(|error| self.gone(&node, error))?.reply {
-            Reply::Link(target) => Ok(target),
-            _ => Err(FsError::Io),
-        }
-    }
-
     /// Opens a directory.
     ///
     /// # Errors
@@ -413,26 +390,6 @@ impl Vfs {
     /// The number of the directory a directory is in.
     pub fn parent(&self, dir: &Arc<Node>) -> Ino {
         dir.parent().ino
-    }
-
-    /// Figures of the host's file system; the last known ones while the host does not answer.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn statfs(&self) -> Result<StatFs, FsError> {
-        let known = self.figures.lock().unwrap_or(FIGURES_UNKNOWN);
-        if !self.remote.is_connected() {
-            return Ok(known);
-        }
-        let asked = self.ask(Request::StatFs, |stats| &stats.statfs);
-        let Ok(answer) = tokio::time::timeout(PATIENCE_ROOT, asked).await else {
-            return Ok(known);
-        };
-        let Reply::StatFs(figures) = answer?.reply else {
-            return Err(FsError::Io);
-        };
-        *self.figures.lock() = Some(figures);
-        Ok(figures)
     }
 
     /// What an error says about a node the kernel holds. If it is not where it was, that is not believed any

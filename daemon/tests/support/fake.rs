@@ -58,6 +58,20 @@ pub fn attr(inode: u64, kind: FileKind, size: u64, version: u8) -> Attr {
     }
 }
 
+/// Of a disk of 1,000 blocks.
+fn figures() -> StatFs {
+    StatFs {
+        fragment_bytes: 4096,
+        block_bytes: 4096,
+        blocks: 1000,
+        blocks_free: 500,
+        blocks_available: 400,
+        files: 100,
+        files_free: 50,
+        name_bytes_max: 255,
+    }
+}
+
 #[derive(Default)]
 pub struct Misbehaviour {
     /// Payload bytes after which reads break off with this fault.
@@ -222,6 +236,7 @@ impl FakeHost {
                 Ok((attr, entries)) => return self.send_list(attr, entries, sink).await,
                 Err(fault) => Err(fault),
             },
+            Request::StatFs => Ok(Reply::StatFs(figures())),
             Request::Read { node, range, .. } => match self.find(node) {
                 Ok(file) => return self.send_read(file, *range, sink).await,
                 Err(fault) => Err(fault),
