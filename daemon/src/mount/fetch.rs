@@ -47,9 +47,10 @@ const WINDOW_BYTES_FLOOR: (u64, u64) = (256 * 1024, 8 * 1024 * 1024);
 const WINDOW_BYTES_UNKNOWN: u64 = 1024 * 1024;
 /// How long a measurement of the path serves.
 const PATH_AGE_MAX: Duration = Duration::from_millis(100);
-/// Changes of version under one read before it goes past the caches. A file written a moment ago has a
-/// new version at every look (see the host's `meta`), so waiting for it to rest could take for ever.
-const CHANGES_MAX: u32 = 1;
+/// Changes of version a read follows before it goes past the caches. A file written a moment ago has a new
+/// version at every look (see the host's `meta`): each answer is kept under the version it is of, and waiting
+/// for the file to rest could take for ever.
+const TURNS_MAX: u32 = 1;
 
 /// The bytes of one version of one file.
 #[derive(Clone)]
@@ -86,6 +87,8 @@ pub struct Fetcher {
 enum Retry {
     /// The file has another version now.
     Changed,
+    /// And this is it; its bytes are on their way.
+    Turned(Box<Attr>),
     /// A fetch this read relied on was given up.
     Abandoned,
     Failed(FsError),
@@ -161,16 +164,16 @@ impl Fetcher {
         ahead: (u64, u64),
         cancel: &Cancel,
     ) -> Result<Bytes, FsError> {
+        if node.is_doubted() {
+            // What is here may be of a version that is no more, and nobody knows which one is.
+            return self.read_direct(node, offset, len).await;
+        }
         let started = Instant::now();
-        let mut changes = 0;
+        let (mut attr, mut turns) = (node.attr(), 0);
         loop {
-            let attr = node.attr();
             let end = offset.saturating_add(len).min(attr.size);
             if offset >= end {
                 return Ok(Bytes::new());
-            }
-            if changes >= CHANGES_MAX {
-                return self.read_direct(node, offset, end - offset).await;
             }
             let content = self.content(node, &attr);
             match self.assemble(&content, offset, end, ahead, cancel).await {
@@ -179,8 +182,11 @@ impl Fetcher {
                     return Ok(bytes);
                 }
                 Err(Retry::Failed(error)) => return Err(error),
-                Err(Retry::Changed) => changes += 1,
-                Err(Retry::Abandoned) => {}
+                Err(Retry::Turned(to)) if turns < TURNS_MAX => (attr, turns) = (*to, turns + 1),
+                Err(Retry::Turned(_) | Retry::Changed) => {
+                    return self.read_direct(node, offset, len).await;
+                }
+                Err(Retry::Abandoned) => attr = node.attr(),
             }
             if started.elapsed() > self.timeout {
                 return Err(FsError::TimedOut);
@@ -237,6 +243,7 @@ impl Fetcher {
                 .map_err(|Abandoned| match outcome.get() {
                     Some(Outcome::Failed(error)) => Retry::Failed(error),
                     Some(Outcome::Changed) => Retry::Changed,
+                    Some(Outcome::Turned(attr)) => Retry::Turned(attr),
                     None => Retry::Abandoned,
                 })?;
             parts[part] = parts[part].merge(&arrived);
@@ -319,7 +326,7 @@ impl Fetcher {
                 urgency,
                 cancel.subscribe(),
             );
-            tokio::spawn(flight.run(outcome.clone()));
+            tokio::spawn(flight.following().run(outcome.clone()));
         }
         outcome
     }
@@ -353,12 +360,17 @@ impl Fetcher {
         if attr.id != node.id || len != expected {
             return Err(FsError::Io);
         }
-        node.learn(&attr, Heard::since(asked));
+        node.learn_content(&attr, Heard::since(asked));
         Ok((attr, len, answer))
     }
 
     /// Reads past the caches.
     async fn read_direct(&self, node: &Arc<Node>, offset: u64, len: u64) -> Result<Bytes, FsError> {
+        let end = offset.saturating_add(len).min(node.attr().size);
+        let len = end.saturating_sub(offset);
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
         add(&self.read_stats.direct, 1);
         let range = ByteRange::new(offset, len).ok_or(FsError::Fault(Fault::Invalid))?;
         let mut last = FsError::Io;

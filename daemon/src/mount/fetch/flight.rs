@@ -1,13 +1,14 @@
 //! One flight: a run of chunks claimed together, brought from disk or in one long request each run.
 //!
 //! The flight owns its claims. Blocks are published as they arrive: whole chunks as a rule, single
-//! blocks when somebody waits for just these. It ends early when its reader went elsewhere and nobody
+//! blocks when somebody waits for just these. An answer may be of a later version than was asked for: then it
+//! goes on under that one. It ends early when its reader went elsewhere and nobody
 //! else waits; dropping the payload then cancels the rest at the host. Blocks it owes at its end are
 //! abandoned, and their waiters ask again.
 //!
 //! Invariant: blocks are in memory before they are published (see `wormhole_cache::Flights`).
 
-use super::{Content, Fetcher, FsError, Pending, within};
+use super::{Content, Fetcher, FsError, Pending, masks, within};
 use crate::mount::stats::add;
 use crate::rpc::{CallError, Payload};
 use bytes::{BufMut, BytesMut};
@@ -17,7 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use wormhole_cache::{Chunk, Claimed, Disk};
 use wormhole_protocol::limits::{BLOCK_BYTES, READ_BYTES_MAX};
-use wormhole_protocol::{BlockMask, ByteRange, ChunkIndex, Fault, ReadUrgency};
+use wormhole_protocol::{Attr, BlockMask, ByteRange, ChunkIndex, Fault, ReadUrgency};
 
 /// Chunks looked up on disk at a time: 1 MiB.
 const DISK_RUN_CHUNKS: usize = 8;
@@ -45,10 +46,12 @@ impl Cancel {
 }
 
 /// How a flight ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The file has another version now.
     Changed,
+    /// The file has this version now, of which the bytes are being brought.
+    Turned(Box<Attr>),
     Failed(FsError),
 }
 
@@ -58,7 +61,7 @@ pub(super) struct OutcomeSlot(OnceLock<Outcome>);
 
 impl OutcomeSlot {
     pub(super) fn get(&self) -> Option<Outcome> {
-        self.0.get().copied()
+        self.0.get().cloned()
     }
 }
 
@@ -71,6 +74,10 @@ pub(super) struct Flight {
     urgency: ReadUrgency,
     cancelled: watch::Receiver<()>,
     was_cancelled: bool,
+    /// Whether it goes on if the file has another version: for a reader, who wants the bytes of now. What is
+    /// brought to last waits for a version that lasts.
+    follows: bool,
+    outcome: Arc<OutcomeSlot>,
 }
 
 /// Ends a flight.
@@ -101,10 +108,21 @@ impl Flight {
             urgency,
             cancelled,
             was_cancelled: false,
+            follows: false,
+            outcome: Arc::default(),
+        }
+    }
+
+    /// The same, for a reader.
+    pub(super) fn following(self) -> Self {
+        Self {
+            follows: true,
+            ..self
         }
     }
 
     pub(super) async fn run(mut self, outcome: Arc<OutcomeSlot>) {
+        self.outcome = outcome.clone();
         let fetcher = self.fetcher.clone();
         let bytes = self
             .owed
@@ -208,9 +226,12 @@ impl Flight {
         if self.urgency == ReadUrgency::Ahead {
             add(&self.fetcher.read_stats.ahead_bytes, range.len());
         }
-        if attr.version != self.content.attr.version {
-            return Err(End::Early(Outcome::Changed).into());
-        }
+        let end = if attr.version == self.content.attr.version {
+            end
+        } else {
+            self.turn_to(&attr, start, end)
+                .ok_or(End::Early(Outcome::Changed))?
+        };
         let mut payload = answer.payload;
         let mut at = start;
         while at < end {
@@ -218,6 +239,39 @@ impl Flight {
             self.check_wanted()?;
         }
         Ok(())
+    }
+
+    /// The answer is of another version than was asked for: what it brings is kept under that one, and who waits
+    /// is told. Up to where bytes come that can be kept; none if they are not wanted, or somebody fetches them already.
+    fn turn_to(&mut self, attr: &Attr, start: u64, end: u64) -> Option<u64> {
+        // Under no lease a version of this moment is good for this answer, and nobody may find it later.
+        let node = &self.content.node;
+        if !self.follows || !node.heard().leased || node.attr().version != attr.version {
+            return None;
+        }
+        let end = match attr.size {
+            // The last block has grown, and was not asked for whole.
+            size if size > end => end - end % BLOCK_BYTES as u64,
+            size => end.min(size),
+        };
+        let content = self.fetcher.content(&self.content.node, attr);
+        let mut owed = VecDeque::new();
+        for (index, want) in masks(start, end) {
+            let key = content.chunk_key(index);
+            let claimed = self.fetcher.claim(key, index, want)?;
+            if claimed.1.mask() != want {
+                return None;
+            }
+            owed.push_back(claimed);
+        }
+        if owed.is_empty() {
+            return None;
+        }
+        self.content = content;
+        // Set before the claims are dropped, so that whoever is woken finds it.
+        let _ = self.outcome.0.set(Outcome::Turned(Box::new(*attr)));
+        self.owed = owed;
+        Some(end)
     }
 
     /// Reads the part of one chunk from `at` on, publishing what is waited for as it comes.

@@ -10,7 +10,17 @@ impl Node {
     /// Takes what the host says now. An answer about another file, or an older one, changes nothing, nor
     /// one to a question from before a change of ours was answered, or the host spoke unasked.
     pub fn learn(&self, attr: &Attr, heard: impl Into<Heard>) {
-        let heard: Heard = heard.into();
+        self.learn_answer(attr, heard.into(), false);
+    }
+
+    /// Takes what came with bytes of the file. What was asked for after its attributes had been told under a
+    /// lease is under the same, if there still is that one, be it of another version: one of a file that
+    /// changed a moment ago is good for one answer, but who gave it speaks before it changes once more.
+    pub fn learn_content(&self, attr: &Attr, heard: Heard) {
+        self.learn_answer(attr, heard, true);
+    }
+
+    fn learn_answer(&self, attr: &Attr, heard: Heard, has_content: bool) {
         let mut belief = self.belief.lock();
         let settled = belief.own.max(belief.news);
         if settled.is_some_and(|settled| heard.asked < settled) {
@@ -23,8 +33,10 @@ impl Node {
         {
             return;
         }
-        // Nothing new was said of what the host promised to speak of.
-        let stays = belief.heard.leased && doubted.is_none() && is_same(&belief.attr, attr);
+        // Nothing new was said of what the host promised to speak of, or it was seen later under the same promise.
+        let later = has_content && attr.links == 1 && heard.asked >= belief.heard.told;
+        let stays =
+            belief.heard.leased && doubted.is_none() && (later || is_same(&belief.attr, attr));
         belief.heard = if stays && !heard.leased {
             Heard {
                 told: heard.told,

@@ -172,6 +172,11 @@ impl Node {
         (terms.believes(belief.heard) && belief.doubted.is_none()).then_some(belief.attr)
     }
 
+    /// Whether the attributes are known not to be true any more.
+    pub fn is_doubted(&self) -> bool {
+        self.belief.lock().doubted.is_some()
+    }
+
     /// When the host told the attributes.
     pub fn told(&self) -> Instant {
         self.heard().told
