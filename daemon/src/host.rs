@@ -55,6 +55,7 @@ mod share;
 mod state;
 mod tickets;
 mod tree;
+mod wanted;
 mod watch;
 
 pub use clock::{Clock, ManualClock, SystemClock};

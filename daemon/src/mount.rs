@@ -35,6 +35,7 @@ pub mod readahead;
 pub mod stats;
 pub mod tree_file;
 pub mod vfs;
+pub mod wanted;
 pub mod warm;
 pub mod watch;
 pub mod write;

@@ -9,11 +9,11 @@
 
 use crate::lease::{News, Push};
 use crate::limits::{
-    FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HELLO_BYTES_MAX, HELLO_REPLY_BYTES_MAX,
-    LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX, PUSH_NAMES_MAX,
-    READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
-    REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX, TREE_FRAME_BYTES_MAX, XATTR_NAMES_MAX,
-    XATTR_VALUE_BYTES_MAX,
+    FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEARD_WANTED_MAX, HELLO_BYTES_MAX,
+    HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX,
+    PUSH_NAMES_MAX, READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX,
+    REQUEST_BYTES_MAX, REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX, TREE_FRAME_BYTES_MAX,
+    XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
@@ -113,6 +113,7 @@ wire! {
         Request::Revalidate { listings } => listings.len() <= REVALIDATE_DIRS_MAX,
         Request::Tree { entries_max, .. } => *entries_max <= TREE_ENTRIES_MAX,
         Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
+        Request::Heard { wanted, .. } => wanted.len() <= HEARD_WANTED_MAX,
         _ => true,
     };
     Reply: REPLY_BYTES_MAX, |reply| match reply {
@@ -124,7 +125,9 @@ wire! {
     TreeFrame: TREE_FRAME_BYTES_MAX, |frame| frame.entries_len() <= LIST_FRAME_ENTRIES_MAX;
     ListFrame: LIST_FRAME_BYTES_MAX, |frame| frame.entries.len() <= LIST_FRAME_ENTRIES_MAX;
     Push: PUSH_BYTES_MAX, |push| match &push.news {
-        News::Entries { names, .. } => names.len() <= PUSH_NAMES_MAX,
+        News::Entries { names, .. } => {
+            names.len() <= PUSH_NAMES_MAX && push.content_lens().is_some()
+        }
         _ => true,
     };
     FileFrame: FILE_FRAME_BYTES_MAX, |frame| match frame {

@@ -21,9 +21,10 @@
 //! After Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache
 //! consistency" (SOSP 1989).
 
-use crate::attr::Attr;
+use crate::attr::{Attr, FileKind};
 use crate::codec::{Decode, Encode};
 use crate::id::FileId;
+use crate::limits::PUSH_CONTENT_BYTES_MAX;
 use crate::name::Name;
 
 /// An answer that holds until a push says otherwise: the directory that was asked about is leased.
@@ -48,6 +49,23 @@ pub struct Push {
     pub number: u64,
     /// What happened.
     pub news: News,
+}
+
+impl Push {
+    /// How many raw bytes follow the frame, file by file in the order of the names; none if it says what cannot be:
+    /// bytes of something that is no file, or too many.
+    pub fn content_lens(&self) -> Option<Vec<usize>> {
+        let News::Entries { names, .. } = &self.news else {
+            return Some(Vec::new());
+        };
+        let brought = names.iter().filter(|news| news.brings);
+        let lens: Option<Vec<_>> = brought.map(NameNews::content_len).collect();
+        let lens = lens?;
+        let total = lens
+            .iter()
+            .try_fold(0_usize, |sum, len| sum.checked_add(*len));
+        (total? <= PUSH_CONTENT_BYTES_MAX).then_some(lens)
+    }
 }
 
 /// What a push tells.
@@ -78,4 +96,24 @@ pub struct NameNews {
     pub name: Name,
     /// The attributes of what it leads to; none if there is nothing.
     pub attr: Option<Attr>,
+    /// All bytes of the file follow the frame, raw, of the version these attributes have.
+    pub brings: bool,
+}
+
+impl NameNews {
+    fn content_len(&self) -> Option<usize> {
+        let attr = self.attr.filter(|attr| attr.kind == FileKind::File)?;
+        usize::try_from(attr.size).ok()
+    }
+}
+
+/// A file a mount has read lately: when the host next tells that it has changed, its bytes are welcome at once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct WantedName {
+    /// The directory, which is leased.
+    pub dir: FileId,
+    /// The name in it; whatever file has it by then.
+    pub name: Name,
+    /// Unless it is longer.
+    pub bytes_max: u32,
 }

@@ -36,7 +36,7 @@ pub use change::{
 pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
-pub use lease::{Leased, NameNews, News, Push};
+pub use lease::{Leased, NameNews, News, Push, WantedName};
 pub use many::{FileFrame, FileWanted, KnownContent};
 pub use message::{
     Entry, Hello, HelloReply, ListFrame, LockConflict, NodeRef, ReadUrgency, Refusal, Reply,

@@ -36,6 +36,10 @@ pub const LIST_FRAME_ENTRIES_MAX: usize = 256;
 pub const PUSH_NAMES_MAX: usize = LIST_FRAME_ENTRIES_MAX;
 /// Longest encoded [`crate::Push`].
 pub const PUSH_BYTES_MAX: usize = LIST_FRAME_BYTES_MAX;
+/// Most bytes of files that follow one [`crate::Push`]: later ones wait for them.
+pub const PUSH_CONTENT_BYTES_MAX: usize = 64 * 1024;
+/// Most files one [`crate::Request::Heard`] may name as wanted.
+pub const HEARD_WANTED_MAX: usize = 32;
 
 /// Most entries one [`crate::Request::Tree`] may ask for.
 pub const TREE_ENTRIES_MAX: u32 = 1_000_000;
@@ -109,4 +113,5 @@ pub const REVALIDATE_DIRS_MAX: usize = 128;
 const _: () = assert!(READ_MANY_FILES_MAX * 80 + PATH_BYTES_MAX + 512 <= 2 * REQUEST_BYTES_MAX);
 const _: () = assert!(READ_MANY_FILE_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 128 <= REQUEST_BYTES_MAX);
+const _: () = assert!(HEARD_WANTED_MAX * (NAME_BYTES_MAX + 64) + 64 <= REQUEST_BYTES_MAX);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 256 <= REPLY_BYTES_MAX);

@@ -5,7 +5,7 @@
 //! [`Reply`] frame and, for reads and listings, a payload until the end of the stream:
 //! - after [`Reply::Data`]: exactly `len` raw bytes of the file;
 //! - after [`Reply::Listing`], leased or not: [`ListFrame`]s, the last marked so;
-//! - after [`Reply::Listening`]: [`crate::Push`]es, as long as the session lasts.
+//! - after [`Reply::Listening`]: [`crate::Push`]es, some with bytes of files, as long as the session lasts.
 //! - after [`Reply::Tree`]: a stream of zstd, of [`crate::TreeFrame`]s ([`crate::tree`]);
 //! - after [`Reply::Many`]: a [`crate::FileFrame`] for each file, with its raw bytes.
 //!
@@ -20,7 +20,7 @@ use crate::codec::{Decode, Encode};
 use crate::digest::ListingDigest;
 use crate::fault::Fault;
 use crate::id::{Epoch, FileId, MountId, ShareId};
-use crate::lease::Leased;
+use crate::lease::{Leased, WantedName};
 use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
@@ -250,6 +250,9 @@ pub enum Request {
     Heard {
         /// The number of the last one; 0 for none.
         through: u64,
+        /// Files whose bytes are to come with the news of their next change, at most
+        /// [`crate::limits::HEARD_WANTED_MAX`].
+        wanted: Vec<WantedName>,
     },
     /// Small files of one directory, whole → [`Reply::Many`], and for each in this order a
     /// [`crate::FileFrame`] and its bytes. Ahead of need: whoever waits for a file asks for that one.

@@ -74,6 +74,7 @@ fn the_largest_push_returns() {
     let names = NameNews {
         name: longest.name,
         attr: Some(longest.attr),
+        brings: false,
     };
     returns(&Push {
         number: u64::MAX,

@@ -1,5 +1,6 @@
 //! Every maximum of the host role, in one place. Units stand last in the names.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 use wormhole_protocol::limits::{
     CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, PUSH_NAMES_MAX,
@@ -129,6 +130,10 @@ pub(super) const WATCH_KEPT_MIN: Duration = Duration::from_secs(60);
 pub(super) const LEASE_SWEEP: Duration = Duration::from_secs(5);
 /// How long events are let gather before they are read, unless a change reads them.
 pub(super) const EVENTS_GATHER: Duration = Duration::from_millis(1);
+/// Files of which a session wants to have the bytes when they change.
+pub(super) const WANTED_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// For how many changes each.
+pub(super) const WANTED_CHANGES: u8 = 2;
 /// Pushes that wait for one mount: directories of which there is news.
 pub(super) const PUSHES_WAITING_MAX: usize = 4096;
 /// Names in all these pushes.

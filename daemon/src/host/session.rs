@@ -31,6 +31,7 @@ use super::rules::access_for;
 use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
+use super::wanted::Wanted;
 use super::{bulk, list, listen, locks, node, read, tree};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub(super) service: Arc<Service>,
     /// Files kept open.
     pub(super) files: OpenFiles,
+    /// Files whose bytes it wants when they change.
+    pub(super) wanted: Wanted,
     /// What its mount holds, beyond this session.
     pub(super) held: Arc<Held>,
     /// What it may do.
@@ -116,6 +119,7 @@ impl Core {
         let write_shared = resources.shared_write_bytes.clone();
         Self {
             files: OpenFiles::new(resources),
+            wanted: Wanted::default(),
             held,
             access: access_for(&ticket, service.rules()),
             budget: Arc::new(SessionBudget::new(shared, write_shared)),
@@ -430,8 +434,9 @@ impl Session {
                 sink.prioritize(priority::META);
                 listen::serve(core, sink).await
             }
-            Request::Heard { through } => {
+            Request::Heard { through, wanted } => {
                 sink.prioritize(priority::META);
+                core.wanted.note(wanted);
                 listen::heard(core, through, sink).await
             }
             request => {

@@ -8,13 +8,20 @@
 //! What this mount believed under leases of an earlier session is not believed any more when the next begins, nor
 //! by the kernel: the host has forgotten whom it had promised what.
 //!
+//! Bytes of small files that were opened lately come behind the push that tells of them (`wanted`). They are claimed
+//! before that is applied, so that whoever opens the file then waits for them; what was told is
+//! acknowledged before they have come.
+//!
 //! Not here: what is believed (`beliefs`), how the kernel is told (`notify`).
 
 use super::beliefs::Beliefs;
+use super::bulk::Bulk;
+use super::fetch::{Fetcher, Whole};
 use super::inodes::Inodes;
 use super::lease::Leases;
 use super::notify::{Forget, Notify};
 use super::stats::{LeaseStats, add};
+use super::wanted::WantedFiles;
 use super::watch::Taps;
 use crate::rpc::{CallError, Payload, Remote};
 use futures_util::StreamExt;
@@ -47,6 +54,12 @@ pub struct Listener {
     pub beliefs: Arc<Beliefs>,
     /// What the kernel knows.
     pub inodes: Arc<Inodes>,
+    /// Takes the bytes that come.
+    pub fetcher: Arc<Fetcher>,
+    /// Counts them.
+    pub bulk: Arc<Bulk>,
+    /// Of which files they are to come.
+    pub wanted: Arc<WantedFiles>,
     /// Who tells the kernel, once there is one.
     pub notify: Arc<OnceLock<Arc<dyn Notify>>>,
     /// What is counted.
@@ -109,6 +122,7 @@ impl Listener {
     async fn listen(&self, session: &dyn Remote) -> End {
         let sent = Instant::now();
         self.leases.begin(sent);
+        self.wanted.begin();
         self.taps.tell(None);
         self.forget_all().await;
         let answer = match session.call(Request::Listen).await {
@@ -147,7 +161,15 @@ impl Listener {
                 }
                 last = push.number;
                 add(&self.stats.pushes, 1);
+                batch.content = match self.claim(&push) {
+                    Some(content) => content,
+                    None => return CallError::Violation,
+                };
                 self.apply(push.news, &mut batch).await;
+                // What follows is no push.
+                if !batch.content.is_empty() {
+                    break;
+                }
                 if batch.forget.attributes.len() >= INODES_AT_A_TIME || !is_next_there(&payload) {
                     break;
                 }
@@ -158,7 +180,50 @@ impl Listener {
             }
             self.tell(batch.forget).await;
             self.leases.applied(last, Instant::now());
+            for (len, whole) in batch.content {
+                if let Err(error) = self.bring(&mut payload, len, whole).await {
+                    return error;
+                }
+            }
         }
+    }
+
+    /// Claims the files whose bytes follow a push, with their lengths; none if that cannot be.
+    fn claim(&self, push: &Push) -> Option<Vec<(usize, Option<Whole>)>> {
+        let mut lens = push.content_lens()?.into_iter();
+        let News::Entries { dir, names, .. } = &push.news else {
+            return Some(Vec::new());
+        };
+        let mut content = Vec::new();
+        for news in names {
+            let brought = match news.attr {
+                Some(attr) if news.brings => Some((attr, lens.next()?)),
+                _ => None,
+            };
+            let bytes = brought.map(|(attr, _)| attr.size);
+            self.wanted.told(*dir, &news.name, bytes, &self.bulk.stats);
+            if let Some((attr, len)) = brought {
+                let size = u32::try_from(len).ok()?;
+                let whole = self.fetcher.claim_whole(attr.id, attr.version, size);
+                content.push((len, whole));
+            }
+        }
+        Some(content)
+    }
+
+    /// Takes the bytes of a file that follow; if they are here already, or under way, nobody needs them.
+    async fn bring(
+        &self,
+        payload: &mut BufReader<Payload>,
+        len: usize,
+        whole: Option<Whole>,
+    ) -> Result<(), CallError> {
+        let mut bytes = vec![0; len];
+        read_exact(payload, &mut bytes).await?;
+        if let Some(whole) = whole {
+            self.fetcher.bring(whole, bytes.into());
+        }
+        Ok(())
     }
 
     async fn apply(&self, news: News, batch: &mut Batch) {
@@ -254,7 +319,9 @@ impl Listener {
 
     async fn say(&self, session: &dyn Remote, through: u64) -> Result<(), CallError> {
         let sent = Instant::now();
-        match session.call(Request::Heard { through }).await?.reply {
+        let wanted = self.wanted.take(session.path());
+        let question = Request::Heard { through, wanted };
+        match session.call(question).await?.reply {
             Reply::Heard { pushed } => {
                 self.leases.heard(sent, pushed, Instant::now());
                 Ok(())
@@ -270,6 +337,8 @@ struct Batch {
     forget: Forget,
     /// Directories whose leases are over.
     over: HashSet<FileId>,
+    /// Files whose bytes follow the last one.
+    content: Vec<(usize, Option<Whole>)>,
 }
 
 /// Whether a whole push has arrived already.

@@ -35,6 +35,7 @@ use super::notify::Notify;
 use super::opens::Opens;
 use super::passthrough::Passthrough;
 use super::stats::{LeaseStats, RemoteStats};
+use super::wanted::WantedFiles;
 use super::watch::Taps;
 use super::write::WriteBuffer;
 use crate::rpc::{Answer, Body, Remote};
@@ -128,6 +129,7 @@ pub struct Vfs {
     buffer: Arc<WriteBuffer>,
     passthrough: Arc<Passthrough>,
     taps: Taps,
+    wanted: Arc<WantedFiles>,
     /// Who tells the kernel; nobody while there is none.
     notify: Arc<OnceLock<Arc<dyn Notify>>>,
     lease_stats: Arc<LeaseStats>,
@@ -166,6 +168,7 @@ impl Vfs {
             buffer: WriteBuffer::new(config.write_buffer_bytes),
             passthrough,
             taps: Taps::default(),
+            wanted: Arc::default(),
             notify: Arc::default(),
             lease_stats: Arc::default(),
             listening: Mutex::default(),

@@ -12,8 +12,15 @@ use wormhole_protocol::codec::{Wire, body_len};
 use wormhole_protocol::limits::REVALIDATE_DIRS_MAX;
 use wormhole_protocol::{
     Attr, Fault, FileId, KnownListing, Leased, ListingDigester, NameNews, News, NodeRef, Push,
-    Reply, Request, Verdict,
+    Reply, Request, Verdict, WantedName,
 };
+
+fn heard_nothing() -> Request {
+    Request::Heard {
+        through: 0,
+        wanted: Vec::new(),
+    }
+}
 
 /// A mount that listens.
 pub(crate) struct Listener {
@@ -37,6 +44,13 @@ impl Listener {
         Push::from_body(&body).unwrap()
     }
 
+    /// The bytes behind a push.
+    pub(crate) async fn content(&mut self, push: &Push) -> Vec<u8> {
+        let mut content = vec![0; push.content_lens().unwrap().iter().sum()];
+        self.pushes.read_exact(&mut content).await.unwrap();
+        content
+    }
+
     /// What is told until there is news of `until`: what was last said of each name.
     pub(crate) async fn told(&mut self, until: &str) -> BTreeMap<String, Option<Attr>> {
         let mut told = BTreeMap::new();
@@ -44,7 +58,7 @@ impl Listener {
             let News::Entries { names, .. } = self.push().await.news else {
                 panic!("the lease goes on");
             };
-            for NameNews { name, attr } in names {
+            for NameNews { name, attr, .. } in names {
                 told.insert(String::from_utf8(name.as_bytes().to_vec()).unwrap(), attr);
             }
         }
@@ -53,7 +67,16 @@ impl Listener {
 
     /// Says that all up to `through` was heard. The number of the last push made.
     pub(crate) async fn heard(&self, through: u64) -> u64 {
-        match self.mount.call(Request::Heard { through }).await.unwrap() {
+        self.heard_and_wants(through, Vec::new()).await
+    }
+
+    pub(crate) async fn heard_and_wants(&self, through: u64, wanted: Vec<WantedName>) -> u64 {
+        match self
+            .mount
+            .call(Request::Heard { through, wanted })
+            .await
+            .unwrap()
+        {
             Reply::Heard { pushed } => pushed,
             other => panic!("{other:?}"),
         }
@@ -75,7 +98,7 @@ impl Listener {
     }
 
     /// Attributes, under a lease.
-    async fn leased(&self, node: NodeRef) -> Option<Attr> {
+    pub(crate) async fn leased(&self, node: NodeRef) -> Option<Attr> {
         match self.mount.call(Request::Getattr { node }).await.unwrap() {
             Reply::Attr(_) => None,
             Reply::Leased {
@@ -319,12 +342,12 @@ async fn who_listens_anew_has_no_leases_and_who_does_not_listen_is_told_so() {
     assert!(listener.look("", "f").await.1);
     assert_eq!(world.gate.snapshot().shares[0].leases.watches, 1);
     let plain = world.mount_as(2).await;
-    let heard = plain.call(Request::Heard { through: 0 }).await;
+    let heard = plain.call(heard_nothing()).await;
     assert_eq!(heard, Err(Fault::Invalid));
     // The same mount, connected anew: its old session may not be known dead.
     let anew = Listener::new(&world, 1).await;
     assert_eq!(world.gate.snapshot().shares[0].leases.watches, 0);
-    let heard = listener.mount.call(Request::Heard { through: 0 }).await;
+    let heard = listener.mount.call(heard_nothing()).await;
     assert_eq!(heard, Err(Fault::Invalid));
     assert!(!listener.look("", "f").await.1, "nothing is promised there");
     assert!(anew.look("", "f").await.1);

@@ -16,6 +16,7 @@ mod gate;
 mod hostile;
 mod leases;
 mod leases_changes;
+mod leases_content;
 mod list;
 mod locks;
 mod nodes;

@@ -155,6 +155,7 @@ async fn who_finds_a_directory_again_while_news_arrive_is_told_or_finds_them() {
     let news = |attr| NameNews {
         name: Name::new("x").unwrap(),
         attr,
+        brings: false,
     };
     let made = attr(7, FileKind::File, 70, 1);
     // As long as the kernel knows something in it, the directory stays.
@@ -310,6 +311,7 @@ async fn news_that_may_be_older_than_a_change_of_ours_are_asked_again() {
         names: vec![NameNews {
             name: Name::new("b").unwrap(),
             attr: Some(before),
+            brings: false,
         }],
     });
     world.host.wait_heard(number).await;

@@ -126,6 +126,7 @@ fn renamed_at_the_host(stage: &Stage) {
     let news = |name: &str, attr| NameNews {
         name: Name::new(name).unwrap(),
         attr,
+        brings: false,
     };
     let dir = host.attr_of("d").unwrap().id;
     let forget = stage

@@ -253,7 +253,9 @@ impl FakeHost {
                     .await;
             }
             Request::Listen if self.leases.given() => return self.listen(sink).await,
-            Request::Heard { through } if self.leases.given() => Ok(self.leases.heard(*through)),
+            Request::Heard { through, wanted } if self.leases.given() => {
+                Ok(self.leases.heard(*through, wanted))
+            }
             Request::Revalidate { listings } if self.leases.given() => {
                 let verdicts = listings.iter().map(|known| self.verdict(known));
                 Ok(Reply::Revalidated(verdicts.collect()))

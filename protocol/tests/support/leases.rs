@@ -2,14 +2,15 @@
 
 use super::{Sample, attr, file_id, name, node};
 use wormhole_protocol::{
-    FileKind, KnownListing, Leased, ListingDigest, NameNews, News, Push, Reply, Request, Verdict,
+    Attr, FileKind, KnownListing, Leased, ListingDigest, NameNews, News, Push, Reply, Request,
+    Verdict, WantedName,
 };
 
 /// Every request about leases.
 pub(crate) fn requests() -> Vec<Sample<Request>> {
     vec![
         ("listen", Request::Listen),
-        ("heard", Request::Heard { through: 70_000 }),
+        ("heard", heard()),
         (
             "revalidate",
             Request::Revalidate {
@@ -42,6 +43,18 @@ pub(crate) fn replies() -> Vec<Sample<Reply>> {
     replies
 }
 
+fn heard() -> Request {
+    let wanted = WantedName {
+        dir: file_id(),
+        name: name(b"notes.txt"),
+        bytes_max: 65_536,
+    };
+    Request::Heard {
+        through: 70_000,
+        wanted: vec![wanted],
+    }
+}
+
 fn known_listing() -> KnownListing {
     KnownListing {
         dir: node(b"src", Some(file_id())),
@@ -65,12 +78,22 @@ pub(crate) fn pushes() -> Vec<Sample<Push>> {
         NameNews {
             name: name(b"new \xff"),
             attr: Some(attr(FileKind::File)),
+            brings: false,
         },
         NameNews {
             name: name(b"gone"),
             attr: None,
+            brings: false,
         },
     ];
+    let brought = NameNews {
+        name: name(b"notes.txt"),
+        attr: Some(Attr {
+            size: 40_000,
+            ..attr(FileKind::File)
+        }),
+        brings: true,
+    };
     let news = [
         News::Entries {
             dir,
@@ -84,6 +107,11 @@ pub(crate) fn pushes() -> Vec<Sample<Push>> {
         },
         News::Over { dir },
         News::AllOver,
+        News::Entries {
+            dir,
+            attr: None,
+            names: vec![brought],
+        },
     ];
     let numbered = (70_000u64..).zip(news);
     numbered
@@ -94,6 +122,7 @@ pub(crate) fn pushes() -> Vec<Sample<Push>> {
 fn push_label(news: &News) -> &'static str {
     match news {
         News::Entries { names, .. } if names.is_empty() => "push: entries, none",
+        News::Entries { names, .. } if names[0].brings => "push: entries, with bytes",
         News::Entries { .. } => "push: entries",
         News::Over { .. } => "push: over",
         News::AllOver => "push: all over",

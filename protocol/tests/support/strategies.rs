@@ -15,7 +15,7 @@ use wormhole_protocol::{
     FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
     ListingDigest, MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
     RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
-    Verdict, Welcome, XattrName,
+    Verdict, WantedName, Welcome, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -276,7 +276,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             .boxed(),
         change_request().boxed(),
         Just(Request::Listen),
-        number().prop_map(|through| Request::Heard { through }),
+        (number(), vec(wanted_name(), 0..20))
+            .prop_map(|(through, wanted)| Request::Heard { through, wanted })
+            .boxed(),
         vec((node(), any::<[u8; 32]>()), 0..20).prop_map(|listings| Request::Revalidate {
             listings: listings.into_iter().map(known_listing).collect(),
         }),
@@ -345,9 +347,21 @@ fn leased() -> impl Strategy<Value = Leased> {
     ]
 }
 
+fn wanted_name() -> impl Strategy<Value = WantedName> {
+    (file_id(), name(), any::<u32>()).prop_map(|(dir, name, bytes_max)| WantedName {
+        dir,
+        name,
+        bytes_max,
+    })
+}
+
 /// Any push.
 pub(crate) fn push() -> impl Strategy<Value = Push> {
-    let names = (name(), option::of(attr())).prop_map(|(name, attr)| NameNews { name, attr });
+    let names = (name(), option::of(attr())).prop_map(|(name, attr)| NameNews {
+        name,
+        attr,
+        brings: false,
+    });
     let news = prop_oneof![
         (file_id(), option::of(attr()), vec(names, 0..12))
             .prop_map(|(dir, attr, names)| News::Entries { dir, attr, names }),

@@ -32,6 +32,7 @@ impl Vfs {
             return self.open_with(caller, &node, how, way).await;
         }
         let attr = self.attr_to_read(&node).await?;
+        self.wanted.opened(&node, &self.bulk.stats);
         let content = self.fetcher.key_of(&node, &attr);
         match self.passthrough.open_to_read(&node, &attr, content).await {
             Ok(way) => self.opened(caller, &node, how, (attr, None), way),

@@ -14,9 +14,11 @@ pub const TERM: Duration = Duration::from_secs(10);
 pub struct Telling {
     given: AtomicBool,
     /// The number of the last push, and the stream it went to.
-    to: Mutex<(u64, Option<mpsc::UnboundedSender<Push>>)>,
+    to: Mutex<(u64, Option<mpsc::UnboundedSender<Vec<u8>>>)>,
     /// Up to where a mount said that it heard.
     pub heard: watch::Sender<u64>,
+    /// What it said that it wants, all of it.
+    pub wanted: Mutex<Vec<WantedName>>,
     /// The next answer is on its way so much longer; who wants to know when it has been given.
     late: Mutex<Option<(Duration, oneshot::Sender<()>)>>,
 }
@@ -27,6 +29,7 @@ impl Default for Telling {
             given: AtomicBool::new(false),
             to: Mutex::default(),
             heard: watch::Sender::new(0),
+            wanted: Mutex::default(),
             late: Mutex::default(),
         }
     }
@@ -37,7 +40,8 @@ impl Telling {
         self.given.load(SeqCst)
     }
 
-    pub(super) fn heard(&self, through: u64) -> Reply {
+    pub(super) fn heard(&self, through: u64, wanted: &[WantedName]) -> Reply {
+        self.wanted.lock().unwrap().extend_from_slice(wanted);
         let (pushed, to) = &*self.to.lock().unwrap();
         if to.is_none() {
             return Reply::Fault(Fault::Invalid);
@@ -107,20 +111,27 @@ impl FakeHost {
         let term_ms = TERM.as_millis() as u32;
         sink.reply(Reply::Listening { term_ms }).await?;
         while let Some(push) = pushes.recv().await {
-            sink.send(push.to_frame().unwrap().into()).await?;
+            sink.send(push.into()).await?;
         }
         Ok(())
     }
 
     /// Tells the mount; the number of the push.
     pub fn tell(&self, news: News) -> u64 {
+        self.tell_with(news, &[])
+    }
+
+    /// The same, with the bytes that belong to it.
+    pub fn tell_with(&self, news: News, content: &[u8]) -> u64 {
         let (number, to) = &mut *self.leases.to.lock().unwrap();
         *number += 1;
         let push = Push {
             number: *number,
             news,
         };
-        to.as_ref().unwrap().send(push).unwrap();
+        let mut bytes = push.to_frame().unwrap();
+        bytes.extend(content);
+        to.as_ref().unwrap().send(bytes).unwrap();
         *number
     }
 
@@ -137,6 +148,7 @@ impl FakeHost {
             NameNews {
                 name: Name::new(*name).unwrap(),
                 attr: attr_of(&path),
+                brings: false,
             }
         });
         let number = self.tell(News::Entries {
