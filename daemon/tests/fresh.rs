@@ -9,13 +9,17 @@
 
 mod support;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use support::distant::Distant;
 use support::fake::{FakeHost, attr, bytes_at};
 use tokio::time::{Instant, sleep};
+use wormhole::mount::error::FsError;
 use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
+use wormhole::mount::notify::{Forget, Notify};
 use wormhole::mount::vfs::{Vfs, VfsConfig};
 use wormhole_protocol::*;
 
@@ -24,6 +28,23 @@ const RTT: Duration = Duration::from_millis(150);
 /// Longer than what is not leased is believed, and than it takes to hear from a mount that is used.
 const LONG: Duration = Duration::from_secs(5);
 const SIZE: u64 = 5000;
+
+/// Forgets what it is told to.
+struct Kernel;
+
+impl Notify for Kernel {
+    fn forget(&self, _: Forget) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    fn forget_pages(&self, _: Ino) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    fn forgets_names(&self) -> bool {
+        true
+    }
+}
 
 struct World {
     host: Arc<FakeHost>,
@@ -47,6 +68,7 @@ impl World {
         };
         let remote = Arc::new(Distant::new(&host, RTT));
         let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote, None);
+        vfs.notify_by(Arc::new(Kernel));
         vfs.listen();
         sleep(RTT * 2).await;
         let find = |dir, name: &'static [u8]| vfs.lookup(dir, name);
@@ -155,4 +177,32 @@ async fn bytes_that_come_with_the_news_are_read_without_a_request() {
     world.change(6);
     world.host.tell_of("d", &["f"]).await;
     assert_eq!(world.read(6).await, RTT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_that_met_a_replacement_is_told_to_look_again() {
+    let world = World::new().await;
+    world.host.put("d/g", attr(4, FileKind::File, SIZE, 1), 7);
+    let dir = world
+        .vfs
+        .lookup(Ino::ROOT, b"d")
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
+    let look = async |name: &'static [u8]| {
+        let found = world.vfs.lookup(dir.node.ino, name).await.unwrap();
+        found.ok().unwrap().node.ino
+    };
+    let found = look(b"g").await;
+    // Between the lookup and the open a program puts another file in its place.
+    world.host.put("d/g", attr(5, FileKind::File, SIZE, 1), 8);
+    world.host.tell_of("d", &["g"]).await;
+    let opened = world.vfs.open(CALLER, found, OpenHow::default()).await;
+    assert_eq!(opened.err(), Some(FsError::Stale), "the kernel looks again");
+    let successor = look(b"g").await;
+    assert_ne!(successor, found);
+    let opened = world.vfs.open(CALLER, successor, OpenHow::default()).await;
+    let bytes = world.vfs.read(opened.unwrap().handle, 0, SIZE).await;
+    assert!(bytes.unwrap()[..] == bytes_at(8, 0, SIZE as usize)[..]);
 }

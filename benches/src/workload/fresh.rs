@@ -102,8 +102,6 @@ fn has_mark(path: &Path, number: u32) -> io::Result<bool> {
     match read.map_err(|error| (error.kind(), error)) {
         Ok(()) => Ok(u32::from_be_bytes(mark) == number),
         Err((io::ErrorKind::UnexpectedEof, _)) => Ok(false),
-        // What was replaced a moment ago is told apart, and not shown yet.
-        Err((io::ErrorKind::StaleNetworkFileHandle, _)) => Ok(false),
         Err((_, error)) => Err(error),
     }
 }

@@ -1,7 +1,9 @@
 //! Opening files, reading and closing them.
 
 use super::{Opened, Vfs, just_told};
+use crate::mount::beliefs::gone_is_stale;
 use crate::mount::error::FsError;
+use crate::mount::fetch::Cancel;
 use crate::mount::handles::{HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::notify::Forget;
@@ -10,6 +12,9 @@ use crate::mount::passthrough::{Conflict, Way};
 use bytes::Bytes;
 use std::sync::Arc;
 use wormhole_protocol::{Access, Attr, Caller, Fault};
+
+/// What is read of a file to see whether it can be.
+const FIRST_BYTES: u64 = 16 * 1024;
 
 impl Vfs {
     /// Opens a file. To read it costs nothing while its attributes are believed; to write it, the host
@@ -102,12 +107,17 @@ impl Vfs {
     }
 
     /// Attributes of a node that is being opened to read. Its name may have gone to another file since the
-    /// kernel looked it up, a moment ago: then this is the one that was there, and can be read yet. However
-    /// long ago that was if the kernel is told to forget names: then this open began before it was.
+    /// kernel looked it up, a moment ago: then this is the one that was there, if it can be read yet. However
+    /// long ago that was if the kernel is told to forget names: then this open began before it was. If it
+    /// cannot be read (a program on the host has replaced it), the kernel is to look the name up again.
     async fn attr_to_read(&self, node: &Arc<Node>) -> Result<Attr, FsError> {
         let recent = just_told(node) || self.beliefs.guards_name(node);
         match self.beliefs.attr(node).await {
-            Err(FsError::Stale) if recent => Ok(node.attr()),
+            Err(FsError::Stale) if recent => {
+                let cancel = Cancel::default();
+                let first = self.fetcher.read(node, 0, FIRST_BYTES, (0, 0), &cancel);
+                first.await.map(|_| node.attr()).map_err(gone_is_stale)
+            }
             other => other,
         }
     }
