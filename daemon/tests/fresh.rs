@@ -206,3 +206,18 @@ async fn an_open_that_met_a_replacement_is_told_to_look_again() {
     let bytes = world.vfs.read(opened.unwrap().handle, 0, SIZE).await;
     assert!(bytes.unwrap()[..] == bytes_at(8, 0, SIZE as usize)[..]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_open_file_that_was_replaced_is_read_from_what_is_here() {
+    let world = World::new().await;
+    let opened = world.vfs.open(CALLER, world.file, OpenHow::default()).await;
+    let handle = opened.unwrap().handle;
+    world.host.put("d/f", attr(4, FileKind::File, SIZE, 1), 8);
+    world.host.tell_of("d", &["f"]).await;
+    for _ in 0..2 {
+        let bytes = world.vfs.read(handle, 0, SIZE).await.unwrap();
+        assert!(bytes[..] == bytes_at(1, 0, SIZE as usize)[..]);
+    }
+    let again = world.vfs.open(CALLER, world.file, OpenHow::default()).await;
+    assert_eq!(again.err(), Some(FsError::Stale));
+}

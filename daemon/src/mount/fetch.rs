@@ -17,6 +17,7 @@ pub use bring::Brought;
 pub use flight::Cancel;
 pub(super) use whole::Whole;
 
+use super::beliefs::gone_is_stale;
 use super::error::FsError;
 use super::heard::Heard;
 use super::inodes::Node;
@@ -165,8 +166,12 @@ impl Fetcher {
         cancel: &Cancel,
     ) -> Result<Bytes, FsError> {
         if node.is_doubted() {
-            // What is here may be of a version that is no more, and nobody knows which one is.
-            return self.read_direct(node, offset, len).await;
+            // What is here may be of a version that is no more, and nobody knows which one is. Of a file that is gone it
+            // is the last.
+            match self.read_direct(node, offset, len).await {
+                Err(error) if gone_is_stale(error) == FsError::Stale => {}
+                read => return read,
+            }
         }
         let started = Instant::now();
         let (mut attr, mut turns) = (node.attr(), 0);
@@ -362,6 +367,14 @@ impl Fetcher {
         }
         node.learn_content(&attr, Heard::since(asked));
         Ok((attr, len, answer))
+    }
+
+    /// Reads from the beginning past the caches: whether the host can still read the file.
+    ///
+    /// # Errors
+    /// What the host answered.
+    pub async fn try_read(&self, node: &Arc<Node>, len: u64) -> Result<(), FsError> {
+        self.read_direct(node, 0, len).await.map(drop)
     }
 
     /// Reads past the caches.

@@ -3,7 +3,6 @@
 use super::{Opened, Vfs, just_told};
 use crate::mount::beliefs::gone_is_stale;
 use crate::mount::error::FsError;
-use crate::mount::fetch::Cancel;
 use crate::mount::handles::{HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::notify::Forget;
@@ -114,9 +113,8 @@ impl Vfs {
         let recent = just_told(node) || self.beliefs.guards_name(node);
         match self.beliefs.attr(node).await {
             Err(FsError::Stale) if recent => {
-                let cancel = Cancel::default();
-                let first = self.fetcher.read(node, 0, FIRST_BYTES, (0, 0), &cancel);
-                first.await.map(|_| node.attr()).map_err(gone_is_stale)
+                let tried = self.fetcher.try_read(node, FIRST_BYTES).await;
+                tried.map(|()| node.attr()).map_err(gone_is_stale)
             }
             other => other,
         }
