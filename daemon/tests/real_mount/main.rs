@@ -29,9 +29,13 @@ mod tree;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use support::world::{self, Host, Options};
 use tempfile::TempDir;
 use wormhole::mount::Mounted;
+
+/// Tries to have a disk cache back from a mount that was unmounted, a quarter of a second apart.
+const REMOUNTS_MAX: usize = 240;
 
 /// A folder, a host that serves it, and a mount of it.
 struct Stage {
@@ -78,9 +82,20 @@ impl Stage {
         self.mounted.take().unwrap().unmount().await.unwrap();
     }
 
+    /// Mounts anew, with the disk cache if there is to be one. A mount has its own until the kernel has let go of it,
+    /// which may be a while after it was unmounted: a process in another mount namespace may still have it.
     async fn remount(&mut self, options: &Options) {
-        let ticket = &self.host.as_ref().unwrap().ticket;
-        self.mounted = Some(world::mount(ticket, &self.mnt(), options).await);
+        for _ in 0..REMOUNTS_MAX {
+            let ticket = &self.host.as_ref().unwrap().ticket;
+            self.mounted = Some(world::mount(ticket, &self.mnt(), options).await);
+            let note = self.mounted().snapshot().l2_note;
+            if !note.is_some_and(|note| note.contains("in use")) {
+                return;
+            }
+            self.unmount().await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("the disk cache stays in use");
     }
 
     async fn end(mut self) {
