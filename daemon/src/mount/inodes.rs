@@ -107,7 +107,7 @@ impl Inodes {
         }
         self.numbers(id).find(|ino| match table.get(*ino) {
             Some(slot) => slot.is_of(id) && !slot.is_retired(),
-            None => table.unseen(*ino).is_some_and(|node| node.id == id),
+            None => table.forgotten(*ino).is_some_and(|node| node.id == id),
         })
     }
 

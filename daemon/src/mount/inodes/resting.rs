@@ -21,7 +21,7 @@ const AWAKE_MAX: usize = 16_384;
 /// Nodes looked at when there are more: more than one, so that they become fewer.
 const LOOKS: usize = 4;
 /// Directories the kernel has forgotten, before it is looked which of them nothing refers to.
-const UNSEEN_MIN: usize = 1024;
+const FORGOTTEN_MIN: usize = 1024;
 /// What was told so shortly ago stays awake: the kernel is about to ask for it.
 const SETTLED: Duration = Duration::from_millis(500);
 
@@ -56,9 +56,9 @@ pub(super) struct Table {
     /// Nodes that are awake, those that woke longest ago first. Some are no longer there.
     awake: VecDeque<Candidate>,
     /// Directories the kernel has forgotten while something here refers to them.
-    unseen: HashMap<Ino, Weak<Node>>,
+    forgotten: HashMap<Ino, Weak<Node>>,
     /// Those that nothing refers to any more are removed when there are so many.
-    unseen_max: usize,
+    forgotten_max: usize,
 }
 
 impl Table {
@@ -66,8 +66,8 @@ impl Table {
         Self {
             slots: HashMap::from([(Ino::ROOT, Slot::Awake(root))]),
             awake: VecDeque::new(),
-            unseen: HashMap::new(),
-            unseen_max: UNSEEN_MIN,
+            forgotten: HashMap::new(),
+            forgotten_max: FORGOTTEN_MIN,
         }
     }
 
@@ -92,14 +92,14 @@ impl Table {
         if node.belief.lock().attr.kind != FileKind::Directory {
             self.awake.push_back(Candidate::of(&node));
         }
-        self.unseen.remove(&node.ino);
+        self.forgotten.remove(&node.ino);
         self.slots.insert(node.ino, Slot::Awake(node));
     }
 
     /// The node of a number, awake.
     pub(super) fn wake(&mut self, ino: Ino) -> Option<Arc<Node>> {
         let node = match self.slots.get(&ino) {
-            None => return self.unseen(ino),
+            None => return self.forgotten(ino),
             Some(Slot::Awake(node)) => return Some(node.clone()),
             Some(Slot::Resting(resting)) => Arc::new(resting.node(ino)?),
         };
@@ -125,27 +125,27 @@ impl Table {
         if left == 0
             && let Some(Slot::Awake(node)) = self.slots.remove(&ino)
         {
-            self.unsee(&node);
+            self.keep_forgotten(&node);
         }
     }
 
     /// A directory the kernel has forgotten.
-    pub(super) fn unseen(&self, ino: Ino) -> Option<Arc<Node>> {
-        self.unseen.get(&ino)?.upgrade()
+    pub(super) fn forgotten(&self, ino: Ino) -> Option<Arc<Node>> {
+        self.forgotten.get(&ino)?.upgrade()
     }
 
     /// The kernel has forgotten a node. What is in a directory refers to it, if that is open or the kernel still
     /// knows it, and has its path from it: should the directory be found again, it must be the same node.
-    fn unsee(&mut self, node: &Arc<Node>) {
+    fn keep_forgotten(&mut self, node: &Arc<Node>) {
         let is_dir = node.belief.lock().attr.kind == FileKind::Directory;
         if !is_dir || Arc::strong_count(node) == 1 {
             return;
         }
-        if self.unseen.len() >= self.unseen_max {
-            self.unseen.retain(|_, node| node.strong_count() > 0);
-            self.unseen_max = UNSEEN_MIN.max(2 * self.unseen.len());
+        if self.forgotten.len() >= self.forgotten_max {
+            self.forgotten.retain(|_, node| node.strong_count() > 0);
+            self.forgotten_max = FORGOTTEN_MIN.max(2 * self.forgotten.len());
         }
-        self.unseen.insert(node.ino, Arc::downgrade(node));
+        self.forgotten.insert(node.ino, Arc::downgrade(node));
     }
 
     /// Takes a few of those that woke longest ago, if too many are awake; with the directories they are in.
