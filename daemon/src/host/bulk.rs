@@ -1,8 +1,9 @@
 //! Many small files of one directory, whole, one after another in one answer.
 //!
 //! The files are opened and read in the order the mount wants them, a batch at a time on the blocking pool:
-//! while the transport takes one batch the next is being read. All of it is read ahead of need: it has the
-//! slots, the memory and the priority of that, so that a read somebody waits for overtakes it.
+//! while the transport takes one batch the next is being read. A few are opened before their turn, and the disk
+//! is told, so that it works on several at a time. All of it is read ahead of need: it has the slots, the memory
+//! and the priority of that, so that a read somebody waits for overtakes it.
 //!
 //! Invariants
 //! - Each file asked for has its frame, in order; exactly the announced number of bytes follows it.
@@ -13,7 +14,7 @@
 
 use super::budget::Purpose;
 use super::fault;
-use super::limits::{FIRST_BATCH_BYTES, SEGMENT_BYTES};
+use super::limits::{FIRST_BATCH_BYTES, OPENED_AHEAD_MAX, SEGMENT_BYTES};
 use super::meta::{self, Stamp};
 use super::pool::{Buffer, Pool};
 use super::read::read_at;
@@ -24,7 +25,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::try_join;
 use rustix::fd::OwnedFd;
+use rustix::fs::{Advice, fadvise};
+use std::collections::VecDeque;
 use std::ffi::CString;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use wormhole_protocol::codec::Wire;
 use wormhole_protocol::limits::{
@@ -42,6 +46,23 @@ struct Work {
     id: FileId,
     fd: OwnedFd,
     files: std::vec::IntoIter<FileWanted>,
+    /// The next of them, taken out and opened; or why they cannot be sent.
+    opened: VecDeque<Result<Opened, Fault>>,
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        self.opened.is_empty() && self.files.as_slice().is_empty()
+    }
+}
+
+/// A file of the version that is wanted, about to be read.
+struct Opened {
+    fd: OwnedFd,
+    stamp: Stamp,
+    len: usize,
+    /// If the mount does not know them.
+    attr: Option<Attr>,
 }
 
 /// Answers a request for many files.
@@ -61,7 +82,13 @@ pub(super) async fn serve(
             core.reply(sink, Reply::Many(attr)).await?;
             let files = files.into_iter();
             let id = attr.id;
-            let work = Box::new(Work { dir, id, fd, files });
+            let work = Box::new(Work {
+                dir,
+                id,
+                fd,
+                files,
+                opened: VecDeque::with_capacity(OPENED_AHEAD_MAX),
+            });
             stream(core, slot, work, sink).await
         }
         Err(fault) => core.reply(sink, Reply::Fault(fault)).await,
@@ -95,7 +122,7 @@ async fn stream(
                 return Ok(());
             }
         };
-        if work.files.as_slice().is_empty() {
+        if work.is_done() {
             return core.send(sink, batch).await;
         }
         let next = read(work, SEGMENT_BYTES);
@@ -119,11 +146,12 @@ fn batch(core: &Core, work: &mut Work, mut buffer: Buffer, enough: usize) -> Res
     let space = buffer.space();
     let mut used = 0;
     while used < enough && used + FILE_BYTES_MAX <= space.len() {
-        let Some(wanted) = work.files.next() else {
+        open_ahead(core, work);
+        let Some(opened) = work.opened.pop_front() else {
             break;
         };
         let room = &mut space[used..];
-        used += match core.with_descriptors(|| file(core, work, &wanted, room)) {
+        used += match opened.and_then(|file| take(&file, room)) {
             Ok(bytes) => bytes,
             Err(fault) => put(&FileFrame::Not(fault), room)?,
         };
@@ -139,8 +167,23 @@ fn batch(core: &Core, work: &mut Work, mut buffer: Buffer, enough: usize) -> Res
     }
 }
 
-/// Puts one file into `room`; how many bytes it took.
-fn file(core: &Core, work: &Work, wanted: &FileWanted, room: &mut [u8]) -> Result<usize, Fault> {
+/// Opens the next files.
+fn open_ahead(core: &Core, work: &mut Work) {
+    while work.opened.len() < OPENED_AHEAD_MAX
+        && let Some(wanted) = work.files.as_slice().first()
+    {
+        let opened = core.with_descriptors(|| open(core, work, wanted));
+        // There may be a descriptor for it when those in hand are closed.
+        if matches!(opened, Err(Fault::Exhausted)) && !work.opened.is_empty() {
+            return;
+        }
+        work.files.next();
+        work.opened.push_back(opened);
+    }
+}
+
+/// Opens a file if it is what is wanted, and has the disk begin with it.
+fn open(core: &Core, work: &Work, wanted: &FileWanted) -> Result<Opened, Fault> {
     let root = core.service.share().root();
     if root.hides_entry(&work.dir.path, wanted.name.as_bytes()) {
         return Err(Fault::NotFound);
@@ -163,21 +206,35 @@ fn file(core: &Core, work: &Work, wanted: &FileWanted, room: &mut [u8]) -> Resul
     if len > READ_MANY_FILE_BYTES_MAX {
         return Err(Fault::TooLarge);
     }
-    let frame = FileFrame::Content {
+    let fd = root.reopen_file(&node).map_err(fault::of)?;
+    if let Some(bytes) = NonZeroU64::new(attr.size) {
+        // A hint: without it the file is read when its turn comes.
+        let _ = fadvise(&fd, 0, Some(bytes), Advice::WillNeed);
+    }
+    Ok(Opened {
+        fd,
+        stamp: Stamp::of(&stx),
+        len,
         attr: wanted.known.is_none().then_some(attr),
-        len: u32::try_from(len).map_err(|_| Fault::TooLarge)?,
+    })
+}
+
+/// Puts a file into `room`; how many bytes it took.
+fn take(file: &Opened, room: &mut [u8]) -> Result<usize, Fault> {
+    let frame = FileFrame::Content {
+        attr: file.attr,
+        len: u32::try_from(file.len).map_err(|_| Fault::TooLarge)?,
     };
     let head = put(&frame, room)?;
-    let fd = root.reopen_file(&node).map_err(fault::of)?;
-    let got = read_at(&fd, &mut room[head..head + len], 0)?;
-    if Stamp::of(&meta::stat(&fd).map_err(fault::of)?) != Stamp::of(&stx) {
+    let got = read_at(&file.fd, &mut room[head..head + file.len], 0)?;
+    if Stamp::of(&meta::stat(&file.fd).map_err(fault::of)?) != file.stamp {
         return Err(Fault::Changed);
     }
-    if got < len {
+    if got < file.len {
         // Shorter than it says, and nobody changed it: a broken disk, or no real file.
         return Err(Fault::Io);
     }
-    Ok(head + len)
+    Ok(head + file.len)
 }
 
 /// Puts a frame at the beginning of `room`.

@@ -39,6 +39,8 @@ pub(super) const FIRST_SEGMENT_BYTES: usize = 128 * 1024;
 pub(super) const SEGMENT_BYTES: usize = 512 * 1024;
 /// First piece of an answer with many files: a file of this length, or a few that are shorter.
 pub(super) const FIRST_BATCH_BYTES: usize = 32 * 1024;
+/// Files of such an answer that are opened before their turn: what a disk gains by knowing more is little.
+pub(super) const OPENED_AHEAD_MAX: usize = 8;
 /// Most bytes handed to the transport at once: what a mount on the slowest link worth serving
 /// (26 kbit/s) takes before it counts as stalled.
 pub(super) const BITE_BYTES: usize = 64 * 1024;
