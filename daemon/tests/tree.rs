@@ -224,6 +224,29 @@ async fn a_walk_of_a_new_mount_takes_one_request_and_another_none() {
 }
 
 #[tokio::test]
+async fn names_looked_up_in_two_directories_bring_all_around_them() {
+    let world = World::new();
+    let (remote, vfs) = world.mount(PrefetchMetadata::Lazy).await;
+    // Never listed: git and compilers come by name.
+    for dir in ["dir 0", "dir 1"] {
+        let dir = vfs.lookup(Ino::ROOT, dir.as_bytes()).await.unwrap();
+        let dir = dir.expect("is there").node.ino;
+        for i in 0..5 {
+            let name = format!("file {i}");
+            assert!(vfs.lookup(dir, name.as_bytes()).await.unwrap().is_ok());
+        }
+    }
+    let asked = async {
+        while remote.count("tree") == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+    asked.expect("what is around two directories is fetched");
+    assert_eq!(walk(&vfs).await, on_disk(&world.folder()));
+}
+
+#[tokio::test]
 async fn everything_comes_from_the_start_where_that_is_wanted() {
     let world = World::new();
     let (remote, vfs) = world.mount(PrefetchMetadata::All).await;

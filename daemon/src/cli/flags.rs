@@ -243,8 +243,9 @@ pub(super) struct MountFlags {
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) attr_ttl: Option<Duration>,
     /// What to fetch of names and attributes before anybody asks: nothing, what is beneath a directory that is
-    /// listed (up to 100,000 entries), or the whole share from the start (up to 1,000,000). Unless off, what was
-    /// listed is also remembered in the disk cache, for the next mount [default: lazy]
+    /// listed or around two that are used (up to 100,000 entries), or the whole share from the start (up to
+    /// 1,000,000). Unless off, what was listed is also remembered in the disk cache, for the next mount
+    /// [default: lazy]
     #[arg(long, value_name = "WHAT")]
     pub(super) prefetch_metadata: Option<PrefetchMetadata>,
     /// How long programs wait for a lost host before they get an error [default: 30s]

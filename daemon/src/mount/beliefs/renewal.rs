@@ -141,7 +141,12 @@ impl Beliefs {
             Some(listing) if listing.arrived() > LIST_DIGEST_ENTRIES_MAX => {
                 self.evidence.is_too_long(dir.id);
             }
-            known => self.fetch_listing(dir, known),
+            known => {
+                if known.is_none() {
+                    self.fetch_around(dir);
+                }
+                self.fetch_listing(dir, known);
+            }
         }
     }
 

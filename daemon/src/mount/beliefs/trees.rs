@@ -8,6 +8,10 @@
 //! Who lists a directory that is about to come waits for it as long as it will not take much longer than asking
 //! would; else he asks himself, again with all beneath: a walk that goes elsewhere than the stream overtakes it.
 //!
+//! Programs that know their paths (git, compilers) list no directory, and come to each by itself. Where one is
+//! listed beside another, because names in it were looked up or to be read, so is all beneath the directory both
+//! are in.
+//!
 //! Bounds: so many entries in the life of a mount ([`PrefetchMetadata`]), a few streams at once. What the host
 //! sends unasked (a directory that is none of those announced by a listing before) is not believed.
 //!
@@ -21,7 +25,7 @@ use crate::mount::stats::add;
 use crate::rpc::{CallError, Payload};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -43,6 +47,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const LEASES_MAX: Duration = Duration::from_secs(5);
 /// How long the directory that was asked for is waited for; then it is asked for alone.
 const FIRST_MAX: Duration = Duration::from_secs(30);
+/// Directories remembered as asked for; beyond, nothing is fetched around any.
+const BEGUN_MAX: usize = 4096;
+/// Directories upwards in which one around two others is looked for.
+const CLIMB_MAX: usize = 64;
 /// Bytes drawn from the stream at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -52,7 +60,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub enum PrefetchMetadata {
     /// Nothing.
     Off,
-    /// What is beneath a directory that is listed, up to 100,000 entries.
+    /// What is beneath a directory that is listed, or around two that names are looked up in, up to 100,000
+    /// entries.
     #[default]
     Lazy,
     /// The whole share, from the start, up to 1,000,000 entries.
@@ -79,6 +88,10 @@ struct State {
     next: u64,
     streams: HashMap<u64, Stream>,
     announced: HashMap<FileId, Announced>,
+    /// Directories that were asked for with all beneath.
+    begun: HashSet<FileId>,
+    /// The directory that was listed last.
+    last: Option<Arc<Node>>,
     tasks: JoinSet<()>,
 }
 
@@ -114,6 +127,9 @@ impl Trees {
             arrived: 0,
         };
         state.streams.insert(number, stream);
+        if state.begun.len() < BEGUN_MAX {
+            state.begun.insert(dir);
+        }
         drop(state);
         self.announce(number, dir);
         Some((number, entries_max))
@@ -148,6 +164,12 @@ impl Trees {
         }
         drop(state);
         self.changed.send_replace(());
+    }
+
+    /// Whether `dir` was asked for neither by itself nor with one it is in.
+    fn is_new(&self, dir: &Arc<Node>) -> bool {
+        let begun = &self.state.lock().begun;
+        begun.len() < BEGUN_MAX && !upwards(dir.clone()).any(|dir| begun.contains(&dir.id))
     }
 
     /// So many entries came.
@@ -219,7 +241,10 @@ impl Beliefs {
         let is_new = self.listings.get(dir.id).is_none();
         let first = match self.trees.worth_waiting(dir.id, patience) {
             Some(patience) => patience,
-            None if is_new && self.fetch_tree(dir) => FIRST_MAX,
+            None if is_new && self.fetch_tree(dir) => {
+                self.fetch_around(dir);
+                FIRST_MAX
+            }
             None => return None,
         };
         let deadline = Instant::now() + first;
@@ -230,6 +255,20 @@ impl Beliefs {
             }
             self.trees.worth_waiting(dir.id, patience)?;
             timeout_at(deadline, changed.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Asks for what is around `dir`, which is about to be listed, and the directory that was before it, if nobody
+    /// did yet.
+    pub(super) fn fetch_around(self: &Arc<Self>, dir: &Arc<Node>) {
+        let last = self.trees.state.lock().last.replace(dir.clone());
+        let Some(last) = last else { return };
+        let within: HashSet<FileId> = upwards(last).map(|dir| dir.id).collect();
+        let around = upwards(dir.clone()).find(|dir| within.contains(&dir.id));
+        if let Some(around) = around
+            && self.trees.is_new(&around)
+        {
+            self.fetch_tree(&around);
         }
     }
 
@@ -300,6 +339,12 @@ impl Beliefs {
             node.learn(&own, heard);
         }
     }
+}
+
+/// A directory, and those it is in.
+fn upwards(dir: Arc<Node>) -> impl Iterator<Item = Arc<Node>> {
+    let up = |dir: &Arc<Node>| dir.place().map(|(parent, _)| parent);
+    std::iter::successors(Some(dir), up).take(CLIMB_MAX)
 }
 
 /// One tree being fetched.
