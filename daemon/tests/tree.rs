@@ -229,6 +229,11 @@ async fn names_looked_up_in_two_directories_bring_all_around_them() {
     let (remote, vfs) = world.mount(PrefetchMetadata::Lazy).await;
     // Never listed: git and compilers come by name.
     for dir in ["dir 0", "dir 1"] {
+        assert_eq!(
+            remote.count("tree"),
+            0,
+            "one directory says nothing of others"
+        );
         let dir = vfs.lookup(Ino::ROOT, dir.as_bytes()).await.unwrap();
         let dir = dir.expect("is there").node.ino;
         for i in 0..5 {

@@ -90,7 +90,7 @@ struct State {
     announced: HashMap<FileId, Announced>,
     /// Directories that were asked for with all beneath.
     begun: HashSet<FileId>,
-    /// The directory that was listed last.
+    /// The directory that was listed last, but for those it is in.
     last: Option<Arc<Node>>,
     tasks: JoinSet<()>,
 }
@@ -259,13 +259,22 @@ impl Beliefs {
     }
 
     /// Asks for what is around `dir`, which is about to be listed, and the directory that was before it, if nobody
-    /// did yet.
+    /// did yet. Who goes on in one, into it or out of it does not go from one to another.
     pub(super) fn fetch_around(self: &Arc<Self>, dir: &Arc<Node>) {
-        let last = self.trees.state.lock().last.replace(dir.clone());
-        let Some(last) = last else { return };
-        let within: HashSet<FileId> = upwards(last).map(|dir| dir.id).collect();
+        let last = self.trees.state.lock().last.clone();
+        let within: HashSet<FileId> = last
+            .iter()
+            .cloned()
+            .flat_map(upwards)
+            .map(|d| d.id)
+            .collect();
+        if within.contains(&dir.id) {
+            return;
+        }
+        self.trees.state.lock().last = Some(dir.clone());
         let around = upwards(dir.clone()).find(|dir| within.contains(&dir.id));
-        if let Some(around) = around
+        if let (Some(last), Some(around)) = (last, around)
+            && around.id != last.id
             && self.trees.is_new(&around)
         {
             self.fetch_tree(&around);
