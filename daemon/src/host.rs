@@ -41,6 +41,7 @@ mod locks;
 mod meta;
 mod node;
 mod open;
+mod other_names;
 mod pace;
 mod pool;
 mod read;

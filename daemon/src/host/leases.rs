@@ -340,7 +340,20 @@ impl Change {
     /// A name in a directory changed, of which the kernel does not tell.
     pub(super) fn mark(&self, dir: FileId, name: &Name) {
         let mut table = self.running.table.lock();
-        table.mark(dir, name, self.mount, Instant::now());
+        table.mark(dir, name, Some(self.mount), Instant::now());
+    }
+
+    /// The same, of which not even its own mount knows: it may have been done under another name.
+    pub(super) fn mark_for_all(&self, dir: FileId, name: &Name) {
+        let mut table = self.running.table.lock();
+        table.mark(dir, name, None, Instant::now());
+    }
+
+    /// Something changed of which nobody knows where it is: nothing is promised any more, not even to its own mount,
+    /// which may be about to hear of an earlier change.
+    pub(super) fn end_all(&self) {
+        let mut table = self.running.table.lock();
+        table.end_all(Instant::now());
     }
 
     /// All effects are there. What the change is answered with is looked at after this. Who is to be waited for.

@@ -136,6 +136,10 @@ pub(super) const EVENTS_GATHER: Duration = Duration::from_millis(1);
 pub(super) const WANTED_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 /// For how many changes each.
 pub(super) const WANTED_CHANGES: u8 = 2;
+/// Files with several names of which names are remembered.
+pub(super) const NAMED_FILES_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// Names of each.
+pub(super) const NAMES_OF_FILE_MAX: usize = 4;
 /// Pushes that wait for one mount: directories of which there is news.
 pub(super) const PUSHES_WAITING_MAX: usize = 4096;
 /// Names in all these pushes.

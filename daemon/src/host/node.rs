@@ -14,7 +14,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 use wormhole_protocol::limits::{LINK_TARGET_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX};
 use wormhole_protocol::{
-    Attr, Fault, FileKind, Leased, LinkTarget, Name, NodeRef, Reply, Request, StatFs, XattrName,
+    Attr, Fault, FileKind, Leased, LinkTarget, Name, NodeRef, RelPath, Reply, Request, StatFs,
+    XattrName,
 };
 
 /// Answers any request but reads and listings.
@@ -66,6 +67,9 @@ fn lookup(core: &Core, dir: &NodeRef, name: &Name) -> Result<Reply, Fault> {
     } else {
         entry(core, &fd, name)
     };
+    if let (Ok(attr), Ok(path)) = (&entry, dir.path.join(name)) {
+        seen(core, attr, &path);
+    }
     match entry {
         Ok(attr) if leased => Ok(under_lease(Leased::Attr(attr))),
         Err(Fault::NotFound) if leased => Ok(under_lease(Leased::Absent)),
@@ -80,6 +84,14 @@ fn entry(core: &Core, dir: &OwnedFd, name: &Name) -> Result<Attr, Fault> {
     // One component, not followed: it cannot lead anywhere else.
     let stx = meta::stat_entry(dir, &name).map_err(fault::of)?;
     core.resources().versions.attr(&stx, now)
+}
+
+/// A mount knows a file by this name from now on.
+fn seen(core: &Core, attr: &Attr, path: &RelPath) {
+    if attr.kind == FileKind::File {
+        let names = core.service.other_names();
+        names.found(attr.id, attr.links.into(), path);
+    }
 }
 
 /// An answer that holds until the mount is told otherwise.
@@ -120,7 +132,8 @@ fn leased_entry(core: &Core, node: &NodeRef, found: &Found) -> Option<Attr> {
     let id = meta::file_id(&meta::stat(&dir).ok()?);
     let attr = || entry(core, &dir, &name).ok();
     let leased = core.lease(&dir, id, &path).then(attr).flatten();
-    leased.filter(|attr| attr.id == found.id())
+    let leased = leased.filter(|attr| attr.id == found.id());
+    leased.inspect(|attr| seen(core, attr, &node.path))
 }
 
 fn readlink(core: &Core, node: &NodeRef) -> Result<LinkTarget, Fault> {

@@ -6,6 +6,7 @@ use super::fault;
 use super::holdings::Holdings;
 use super::leases::{LeaseSnapshot, Leases};
 use super::meta;
+use super::other_names::OtherNames;
 use super::pace::Pace;
 use super::resources::Resources;
 use super::rules::{AccessWord, ShareRules};
@@ -31,6 +32,7 @@ pub struct Service {
     resources: Arc<Resources>,
     counters: Arc<Counters>,
     departed: Departed,
+    other_names: OtherNames,
     pace: Pace,
     began: Instant,
     /// Held from the look at what a rename replaces to its end, so that just that is replaced.
@@ -110,6 +112,7 @@ impl Service {
             resources,
             counters: Arc::default(),
             departed: Departed::default(),
+            other_names: OtherNames::default(),
             pace: Pace::default(),
             began: Instant::now(),
             renames: Mutex::default(),
@@ -178,6 +181,11 @@ impl Service {
     /// Files that lost their names lately.
     pub(super) fn departed(&self) -> &Departed {
         &self.departed
+    }
+
+    /// Names of files that have several.
+    pub(super) fn other_names(&self) -> &OtherNames {
+        &self.other_names
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {

@@ -1,8 +1,8 @@
 //! Changes by mounts, and leases of others: nobody is answered before those have heard.
 
-use crate::changes::{WRITABLE, making_dir};
+use crate::changes::{ROOT, WRITABLE, asking, body_len, call, making_dir, xattr};
 use crate::leases::{Listener, listen};
-use crate::world::{World, expecting, name, node};
+use crate::world::{Mount, World, expecting, name, node};
 use futures_util::FutureExt;
 use std::fs;
 use std::future::Future;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use wormhole_protocol::{
-    AttrChange, Change, Extent, Fault, News, OpenId, RenameHow, Reply, Request,
+    AttrChange, Change, Extent, Fault, News, OpenId, RenameHow, Reply, Request, XattrHow,
 };
 
 const TERM: Duration = Duration::from_secs(10);
@@ -338,4 +338,82 @@ async fn sessions_that_only_look_listen_as_well() {
     assert_eq!(created, Err(Fault::ReadOnly));
     world.write("f", "x");
     assert_eq!(one.told("f").await["f"].unwrap().size, 1);
+}
+
+/// A mount that writes to a file which lost the name it was opened by, `a/f`, and has another, `b/g`; and one that
+/// knows it by that.
+async fn open_without_its_name(linked_here: bool) -> (World, Mount, Listener) {
+    let world = World::with(WRITABLE);
+    for dir in ["a", "b", "c"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    let one = world.mount_as(1).await;
+    let id = one.create("a", "f", 1).await.unwrap().id;
+    if linked_here {
+        let link = Change::Link {
+            node: expecting("a/f", id),
+            dir: node("b"),
+            name: name("g"),
+        };
+        one.change(link).await.unwrap();
+    } else {
+        fs::hard_link(world.at("a/f"), world.at("b/g")).unwrap();
+    }
+    one.unlink("a", "f", None).await.unwrap();
+    let other = Listener::new(&world, 2).await;
+    (world, one, other)
+}
+
+#[tokio::test]
+async fn what_is_open_under_a_removed_name_is_told_of_under_the_one_that_is_left() {
+    let (world, one, mut other) = open_without_its_name(true).await;
+    assert!(other.look("b", "g").await.1 && other.look("c", "x").await.1);
+    let id = one.lookup("b", "g").await.unwrap().id;
+    let (done, told) = heard_of(one.write(1, 0, b"x"), &mut other).await;
+    assert_eq!((done.unwrap().size, names(&told)), (1, vec![("g", true)]));
+    let (done, told) = heard_of(one.append(1, b"x"), &mut other).await;
+    assert_eq!((done.unwrap(), names(&told)), (1, vec![("g", true)]));
+    let length = AttrChange {
+        size: Some(7),
+        ..AttrChange::default()
+    };
+    let set = one.set(expecting("b/g", id), length);
+    let (done, told) = heard_of(set, &mut other).await;
+    assert_eq!((done.unwrap().size, names(&told)), (7, vec![("g", true)]));
+    let set = Change::SetXattr {
+        node: expecting("b/g", id),
+        name: xattr("user.x"),
+        how: XattrHow::Set,
+        len: body_len(b"y"),
+    };
+    let set = call(&one, asking(ROOT, set), b"y");
+    let (done, told) = heard_of(set, &mut other).await;
+    done.unwrap();
+    assert_eq!(names(&told), [("g", true)]);
+    // Wherever it goes.
+    let moving = one.rename(("b", "g"), ("c", "x"), RenameHow::Replace, None);
+    let (done, _) = heard_of(moving, &mut other).await;
+    done.unwrap();
+    let (done, told) = heard_of(one.write(1, 9, b"x"), &mut other).await;
+    assert_eq!((done.unwrap().size, names(&told)), (10, vec![("x", true)]));
+    let leases = world.gate.snapshot().shares[0].leases;
+    assert_eq!(leases.watches, 2, "all leases go on");
+}
+
+#[tokio::test]
+async fn what_is_open_and_nobody_knows_where_is_promised_to_nobody() {
+    let (_world, one, mut other) = open_without_its_name(false).await;
+    // As if it had been seen in a listing of these: who was told of what there is not noted.
+    assert!(other.look("b", "none").await.1);
+    let (written, push) = tokio::join!(one.write(1, 0, b"x"), async {
+        let push = other.push().await;
+        other.heard(push.number).await;
+        push
+    });
+    assert_eq!((written.unwrap().size, push.news), (1, News::AllOver));
+    // From then on it is known by the name it is found under.
+    let (attr, leased) = other.look("b", "g").await;
+    assert_eq!((attr.unwrap().size, leased), (1, true));
+    let (done, told) = heard_of(one.write(1, 1, b"x"), &mut other).await;
+    assert_eq!((done.unwrap().size, names(&told)), (2, vec![("g", true)]));
 }

@@ -2,9 +2,16 @@
 
 use super::super::leases::{self, Touch, Wait};
 use super::super::meta;
+use super::super::resolve::Root;
 use super::super::session::Core;
+use rustix::fd::OwnedFd;
+use rustix::fs::readlink;
 use std::cell::{Cell, RefCell};
-use wormhole_protocol::{Caller, Change, FileId, NodeRef, OpenId, RelPath, RenameHow};
+use std::ffi::CString;
+use wormhole_protocol::{Caller, Change, FileId, Name, NodeRef, OpenId, RelPath, RenameHow};
+
+/// What `/proc` says behind the path of what is open and has lost its name there.
+const REMOVED: &[u8] = b" (deleted)";
 
 /// See the module.
 pub(super) struct Act<'a> {
@@ -53,15 +60,36 @@ impl<'a> Act<'a> {
         true
     }
 
-    /// What is at `path` changed as well, of which the kernel does not tell who watches it there.
-    pub(super) fn also(&self, path: &RelPath) {
+    /// A file changed as well, of which the kernel does not tell who watches it at `path`.
+    pub(super) fn also(&self, id: FileId, path: &RelPath) {
         let Some(under_way) = self.under_way.take() else {
             return;
         };
-        if let Some((dir, name)) = path.split()
-            && let Some(id) = id_at(self.core, &dir)
+        match entry_at(self.core, path, id) {
+            Some((dir, name)) => under_way.mark(dir, &name),
+            None => under_way.end_all(),
+        }
+        self.under_way.set(Some(under_way));
+    }
+
+    /// A file was changed through `fd`, or may have been. If the name it was opened by is gone, the kernel tells
+    /// nobody of that: whoever knows it by the name that is left hears of it from here. That may be `path`.
+    /// With several left nobody believes anything for long.
+    pub(super) fn through(&self, fd: &OwnedFd, path: Option<&RelPath>) {
+        let Some(under_way) = self.under_way.take() else {
+            return;
+        };
+        if lost_its_name(fd)
+            && let Ok(stx) = meta::stat(fd)
+            && stx.stx_nlink == 1
         {
-            under_way.mark(id, &name);
+            let id = meta::file_id(&stx);
+            let known = self.core.service.other_names().of(id);
+            let mut paths = path.into_iter().chain(&known);
+            match paths.find_map(|path| entry_at(self.core, path, id)) {
+                Some((dir, name)) => under_way.mark_for_all(dir, &name),
+                None => under_way.end_all(),
+            }
         }
         self.under_way.set(Some(under_way));
     }
@@ -143,6 +171,22 @@ fn opened(core: &Core, number: OpenId, closes: bool) -> Option<Touch> {
     let open = core.held.open(number).ok()?;
     let path = open.path.as_ref()?;
     (id_at(core, path) == Some(open.id)).then(|| content(path.clone(), closes))
+}
+
+/// Whether the name is gone by which something was opened; some others look as if theirs were.
+fn lost_its_name(fd: &OwnedFd) -> bool {
+    let path = readlink(Root::proc_path(fd), Vec::new());
+    path.is_ok_and(|path| path.to_bytes().ends_with(REMOVED))
+}
+
+/// The directory and the name at `path`, if that leads to a file.
+fn entry_at(core: &Core, path: &RelPath, id: FileId) -> Option<(FileId, Name)> {
+    let (dir, name) = path.split()?;
+    let dir = core.service.share().root().node(&dir).ok()?;
+    let entry = CString::new(name.as_bytes()).ok()?;
+    let found = meta::file_id(&meta::stat_entry(&dir, &entry).ok()?);
+    let dir = meta::file_id(&meta::stat(&dir).ok()?);
+    (found == id).then_some((dir, name))
 }
 
 fn id_at(core: &Core, path: &RelPath) -> Option<FileId> {

@@ -37,12 +37,20 @@ pub(super) fn apply(
 /// come last, because all before leave their own.
 fn set_attr(core: &Core, act: &Act<'_>, node: &NodeRef, set: &AttrChange) -> Result<Reply, Fault> {
     let found = core.with_descriptors(|| find(core, node))?;
+    let done = set_each(core, act, &found, set);
+    act.through(&found.fd, Some(&node.path));
+    done?;
+    act.done();
+    Ok(Reply::Attr(attr_now(core, &found.fd)?))
+}
+
+fn set_each(core: &Core, act: &Act<'_>, found: &Found, set: &AttrChange) -> Result<(), Fault> {
     let symlink = found.kind()? == FileKind::Symlink;
     if symlink && set.mode.is_some() {
         return Err(Fault::Unsupported);
     }
     if let Some(size) = set.size {
-        set_size(core, act, &found, size)?;
+        set_size(core, act, found, size)?;
     }
     if set.uid.is_some() || set.gid.is_some() {
         owner::set_owner(&found.fd, set.uid, set.gid)?;
@@ -51,10 +59,9 @@ fn set_attr(core: &Core, act: &Act<'_>, node: &NodeRef, set: &AttrChange) -> Res
         owner::set_mode(core, &found.fd, mode)?;
     }
     if set.accessed.is_some() || set.modified.is_some() {
-        set_times(&found, set)?;
+        set_times(found, set)?;
     }
-    act.done();
-    Ok(Reply::Attr(attr_now(core, &found.fd)?))
+    Ok(())
 }
 
 fn set_size(core: &Core, act: &Act<'_>, found: &Found, size: u64) -> Result<(), Fault> {
@@ -69,6 +76,7 @@ fn set_size(core: &Core, act: &Act<'_>, found: &Found, size: u64) -> Result<(), 
     let held = core.held.open_of(found.id());
     if let Some(open) = held.filter(|open| open.access.writes()) {
         ftruncate(&open.fd, size).map_err(fault::of_change)?;
+        act.through(&open.fd, open.path.as_ref());
     } else {
         let root = core.service.share().root();
         let fd = core.with_descriptors(|| {
@@ -116,6 +124,7 @@ fn set_xattr(
     };
     let path = Root::proc_path(&found.fd);
     setxattr(path, name.as_bytes(), value, flags).map_err(fault::of_change)?;
+    act.through(&found.fd, Some(&node.path));
     act.done();
     // With an access control list the mode changed too.
     attr_now(core, &found.fd).map(Reply::Attr)
@@ -130,6 +139,7 @@ fn remove_xattr(
     let found = changed_xattrs(core, node, name)?;
     let path = Root::proc_path(&found.fd);
     removexattr(path, name.as_bytes()).map_err(fault::of_change)?;
+    act.through(&found.fd, Some(&node.path));
     act.done();
     attr_now(core, &found.fd).map(Reply::Attr)
 }

@@ -57,9 +57,17 @@ pub(super) fn apply(
             act.done();
             Ok(Reply::Done)
         }
-        Change::Write { open, offset, .. } => write(core, act, *open, *offset, bytes),
-        Change::Append { open, .. } => append(core, act, *open, bytes),
-        Change::Allocate { open, extent, how } => allocate(core, act, *open, *extent, *how),
+        Change::Write { open, .. }
+        | Change::Append { open, .. }
+        | Change::Allocate { open, .. } => {
+            let open = core.held.writable(*open)?;
+            let done = change_bytes(core, act, &open, change, bytes);
+            if done.is_err() {
+                // A part of it may be there.
+                act.through(&open.fd, open.path.as_ref());
+            }
+            done
+        }
         Change::Sync { open, what } => sync(core, *open, *what),
         Change::SyncDir { dir } => sync_dir(core, dir),
         _ => Err(Fault::Invalid),
@@ -72,6 +80,8 @@ fn open_node(core: &Core, node: &NodeRef, access: Access, number: OpenId) -> Res
     found.is_file()?;
     let (fd, readable) = reopen(core, &found.fd, access)?;
     let attr = found.attr(core)?;
+    let names = core.service.other_names();
+    names.found(found.id(), found.stx.stx_nlink.into(), &node.path);
     let path = Some(node.path.clone());
     let open = Open::new(found.id(), fd, access, readable, room).at(path);
     core.held.hold(number, open);
@@ -202,6 +212,10 @@ fn open_present(
             ftruncate(&fd, 0).map_err(fault::of_change)?;
             owner::written(core, act, &fd)?;
         }
+        if let Some(path) = &place.path {
+            let names = core.service.other_names();
+            names.found(meta::file_id(&stx), stx.stx_nlink.into(), path);
+        }
         Ok((meta::file_id(&stx), fd, readable))
     };
     match opened() {
@@ -210,21 +224,35 @@ fn open_present(
     }
 }
 
+fn change_bytes(
+    core: &Core,
+    act: &Act<'_>,
+    open: &Open,
+    change: &Change,
+    bytes: &[u8],
+) -> Result<Reply, Fault> {
+    match change {
+        Change::Write { offset, .. } => write(core, act, open, *offset, bytes),
+        Change::Append { .. } => append(core, act, open, bytes),
+        Change::Allocate { extent, how, .. } => allocate(core, act, open, *extent, *how),
+        _ => Err(Fault::Invalid),
+    }
+}
+
 fn write(
     core: &Core,
     act: &Act<'_>,
-    number: OpenId,
+    open: &Open,
     offset: u64,
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
-    let open = core.held.writable(number)?;
     let end = offset.checked_add(bytes.len() as u64);
     if end.is_none_or(|end| end > OFFSET_MAX) {
         return Err(Fault::FileTooLarge);
     }
     write_at(&open.fd, bytes, offset)?;
-    begin_writing_out(&open, offset + bytes.len() as u64);
-    let attr = owner::after_writing(core, act, &open.fd)?;
+    begin_writing_out(open, offset + bytes.len() as u64);
+    let attr = owner::after_writing(core, act, open)?;
     Ok(Reply::Attr(attr))
 }
 
@@ -271,13 +299,12 @@ pub(super) fn write_at(fd: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), Fa
     Ok(())
 }
 
-fn append(core: &Core, act: &Act<'_>, number: OpenId, bytes: &[u8]) -> Result<Reply, Fault> {
-    let open = core.held.writable(number)?;
+fn append(core: &Core, act: &Act<'_>, open: &Open, bytes: &[u8]) -> Result<Reply, Fault> {
     let offset = {
         let _alone = open.appending.lock();
         append_alone(&open.fd, bytes)?
     };
-    let attr = owner::after_writing(core, act, &open.fd)?;
+    let attr = owner::after_writing(core, act, open)?;
     Ok(Reply::Appended { offset, attr })
 }
 
@@ -323,11 +350,10 @@ fn take_back(fd: &OwnedFd, begin: Option<u64>, written: usize) {
 fn allocate(
     core: &Core,
     act: &Act<'_>,
-    number: OpenId,
+    open: &Open,
     extent: Extent,
     how: Allocate,
 ) -> Result<Reply, Fault> {
-    let open = core.held.writable(number)?;
     let flags = match how {
         Allocate::Grow => FallocateFlags::empty(),
         Allocate::KeepSize => FallocateFlags::KEEP_SIZE,
@@ -342,7 +368,7 @@ fn allocate(
             Err(e) => return Err(fault::of_change(e)),
         }
     }
-    let attr = owner::after_writing(core, act, &open.fd)?;
+    let attr = owner::after_writing(core, act, open)?;
     Ok(Reply::Attr(attr))
 }
 

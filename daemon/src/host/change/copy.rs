@@ -50,6 +50,7 @@ pub(super) async fn run(
         let copied = core.on_disk(&slot, move |core| {
             let act = Act::writing(core, caller, to);
             let copied = by_kernel(&step, at, left);
+            act.through(&step.to.fd, step.to.path.as_ref());
             act.done();
             (copied, act.into_waits())
         });
@@ -63,6 +64,7 @@ pub(super) async fn run(
                 let copied = core.on_disk(&slot, move |core| {
                     let act = Act::writing(core, caller, to);
                     let copied = by_hand(&step, at, left);
+                    act.through(&step.to.fd, step.to.path.as_ref());
                     act.done();
                     (copied, act.into_waits())
                 });
@@ -79,7 +81,7 @@ pub(super) async fn run(
     }
     let written = core.on_disk(&slot, move |core| {
         let act = Act::writing(core, caller, to);
-        let attr = owner::after_writing(core, &act, &ends.to.fd);
+        let attr = owner::after_writing(core, &act, &ends.to);
         (attr, act.into_waits())
     });
     let (attr, heard_by) = written.await?;

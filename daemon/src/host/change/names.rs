@@ -158,8 +158,15 @@ fn link(core: &Core, act: &Act<'_>, node: &NodeRef, place: &Place) -> Result<Rep
             linked.map_err(fault::of_change)?;
         }
     }
+    let names = core.service.other_names();
+    for path in [Some(&node.path), place.path.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        names.note(found.id(), path);
+    }
     // Its other names have one more beside them.
-    act.also(&node.path);
+    act.also(found.id(), &node.path);
     act.done();
     Ok(Reply::Made {
         attr: attr_now(core, &found.fd)?,
@@ -285,8 +292,13 @@ fn rename(
         Some(victim) => left(core, &victim)?,
         None => None,
     };
+    let attr = attr_now(core, &node)?;
+    if let Some(path) = &to.path {
+        let names = core.service.other_names();
+        names.found(attr.id, attr.links.into(), path);
+    }
     Ok(Reply::Renamed {
-        attr: attr_now(core, &node)?,
+        attr,
         from: from.dir_attr(core)?,
         to: to.dir_attr(core)?,
         other,

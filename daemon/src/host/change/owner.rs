@@ -6,6 +6,7 @@
 //! asks no umask, and has made of the mode what the ACL says.
 
 use super::super::fault;
+use super::super::held::Open;
 use super::super::resolve::Root;
 use super::super::session::Core;
 use super::act::Act;
@@ -101,10 +102,11 @@ pub(super) fn written(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<Look
 }
 
 /// The same, when nothing is left to be done: the attributes that are the answer.
-pub(super) fn after_writing(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<Attr, Fault> {
-    let look = written(core, act, file)?;
+pub(super) fn after_writing(core: &Core, act: &Act<'_>, open: &Open) -> Result<Attr, Fault> {
+    let look = written(core, act, &open.fd)?;
+    act.through(&open.fd, open.path.as_ref());
     if act.done() {
-        attr_now(core, file)
+        attr_now(core, &open.fd)
     } else {
         look.attr(core)
     }

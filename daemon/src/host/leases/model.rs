@@ -131,6 +131,8 @@ struct World {
 enum Step {
     Look(usize, Place),
     Change(usize, Place),
+    /// The kernel tells nobody of it; the host says where it is, if it knows.
+    Untold(usize, Place, bool),
     Local(Place),
     Drain,
     Answer(usize),
@@ -223,28 +225,23 @@ impl World {
                 self.mounts[mount].answers.push_back(answer);
             }
             Step::Change(mount, place) => {
-                let before = self.value(place);
                 let path = path(place.0).join(&name(place.1)).unwrap();
                 let touch = Touch {
                     path,
                     names: 0,
                     closes: false,
                 };
-                let window = self.table.begin(key(mount), vec![touch]);
-                self.write(place);
-                self.drain();
-                let waits = self.table.end(window, self.now);
-                let after = self.value(place);
-                let asked = self.step;
-                self.changes.push(Change {
-                    asked,
-                    mount,
-                    place,
-                    waits,
-                    before,
-                    after,
-                });
+                self.change(mount, place, vec![touch], |world| world.write(place));
             }
+            Step::Untold(mount, place, known) => self.change(mount, place, Vec::new(), |world| {
+                *world.disk.entry(place).or_default() += 1;
+                let (table, now) = (&mut world.table, world.now);
+                if known {
+                    table.mark(id(place.0), &name(place.1), None, now);
+                } else {
+                    table.end_all(now);
+                }
+            }),
             Step::Local(place) => self.write(place),
             Step::Drain => self.drain(),
             Step::Answer(mount) => self.answer(mount),
@@ -265,6 +262,30 @@ impl World {
                 self.anew(mount);
             }
         }
+    }
+
+    fn change(
+        &mut self,
+        mount: usize,
+        place: Place,
+        touches: Vec<Touch>,
+        change: impl FnOnce(&mut Self),
+    ) {
+        let before = self.value(place);
+        let window = self.table.begin(key(mount), touches);
+        change(self);
+        self.drain();
+        let waits = self.table.end(window, self.now);
+        let after = self.value(place);
+        let asked = self.step;
+        self.changes.push(Change {
+            asked,
+            mount,
+            place,
+            waits,
+            before,
+            after,
+        });
     }
 
     fn answer(&mut self, mount: usize) {
@@ -416,6 +437,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (mount(), place()).prop_map(|(m, p)| Step::Look(m, p)),
         6 => (mount(), place()).prop_map(|(m, p)| Step::Change(m, p)),
+        1 => (mount(), place(), any::<bool>()).prop_map(|(m, p, known)| Step::Untold(m, p, known)),
         3 => place().prop_map(Step::Local),
         3 => Just(Step::Drain),
         8 => mount().prop_map(Step::Answer),

@@ -4,6 +4,7 @@ use super::super::super::limits::WATCH_KEPT_MIN;
 use super::super::super::watch::{Event, Happened, Watching};
 use super::super::touch::{By, Wait};
 use super::{Holding, MountKey, Table};
+use std::collections::HashSet;
 use tokio::time::Instant;
 use wormhole_protocol::{FileId, Name};
 
@@ -63,10 +64,37 @@ impl<W: Watching> Table<W> {
         }
     }
 
-    /// Marks a name as changed by `by`, of which no watch tells.
-    pub(in super::super) fn mark(&mut self, id: FileId, name: &Name, by: MountKey, now: Instant) {
+    /// Marks a name as changed, of which no watch tells, for all `but` one.
+    pub(in super::super) fn mark(
+        &mut self,
+        id: FileId,
+        name: &Name,
+        but: Option<MountKey>,
+        now: Instant,
+    ) {
         let mark = Mark::Name(name.clone(), Happened::Changed);
-        self.mark_for(id, now, &mark, |holder, _, _| holder != by);
+        self.mark_for(id, now, &mark, |holder, _, _| Some(holder) != but);
+    }
+
+    /// Ends all leases: something changes nobody knows where.
+    pub(in super::super) fn end_all(&mut self, now: Instant) {
+        let holders: HashSet<_> = self
+            .dirs
+            .iter()
+            .flat_map(|(_, dir)| &dir.holdings)
+            .filter(|(_, holding)| !holding.over)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in holders {
+            if let Some(mount) = self.mounts.get_mut(&key) {
+                mount.queue.all_over();
+                mount.wake.notify_one();
+            }
+        }
+        let ids: Vec<_> = self.dirs.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.mark_for(id, now, &Mark::Over, |_, _, _| true);
+        }
     }
 
     /// Who alone is changing a name in a directory, or the directory.
@@ -145,16 +173,9 @@ impl<W: Watching> Table<W> {
     /// Events were lost: nothing can be promised of what was watched.
     fn overflow(&mut self, now: Instant) {
         self.counted.overflows += 1;
-        let ids: Vec<_> = self.dirs.iter().map(|(id, _)| *id).collect();
-        for mount in self.mounts.values_mut() {
-            mount.queue.all_over();
-            mount.wake.notify_one();
-        }
-        for id in ids {
-            self.mark_for(id, now, &Mark::Over, |_, _, _| true);
-            if let Some(dir) = self.dirs.peek_mut(&id) {
-                dir.unsure = true;
-            }
+        self.end_all(now);
+        for (_, dir) in self.dirs.iter_mut() {
+            dir.unsure = true;
         }
     }
 }
