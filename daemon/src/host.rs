@@ -45,6 +45,7 @@ mod other_names;
 mod pace;
 mod pool;
 mod read;
+mod reserve;
 mod resolve;
 mod resources;
 mod rules;

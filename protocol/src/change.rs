@@ -19,6 +19,7 @@ use crate::codec::{Decode, Encode, validated};
 use crate::limits::{OFFSET_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX};
 use crate::message::NodeRef;
 use crate::name::{LinkTarget, Name, XattrName};
+use crate::reserve::NewFile;
 use std::fmt;
 
 /// The number of a change within the life of a mount.
@@ -468,6 +469,8 @@ pub enum Change {
         /// Which.
         name: XattrName,
     },
+    /// Gives a reserved file its name, and bytes → [`crate::Reply::Named`].
+    NameReserved(NewFile),
 }
 
 impl Change {
@@ -477,6 +480,7 @@ impl Change {
             Self::Write { len, .. } | Self::Append { len, .. } | Self::SetXattr { len, .. } => {
                 len.bytes() as usize
             }
+            Self::NameReserved(new) => new.len.bytes() as usize,
             _ => 0,
         }
     }

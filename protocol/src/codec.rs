@@ -7,13 +7,14 @@
 //!
 //! Format: bincode 2 `standard()` (variable-length integers, little endian). Never used on disk.
 
+use crate::change::Change;
 use crate::lease::{News, Push};
 use crate::limits::{
     FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEARD_WANTED_MAX, HELLO_BYTES_MAX,
     HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX,
     PUSH_NAMES_MAX, READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX,
-    REQUEST_BYTES_MAX, REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX, TREE_FRAME_BYTES_MAX,
-    XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
+    REQUEST_BYTES_MAX, RESERVED_FILES_MAX, REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX,
+    TREE_FRAME_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
@@ -114,12 +115,18 @@ wire! {
         Request::Tree { entries_max, .. } => *entries_max <= TREE_ENTRIES_MAX,
         Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
         Request::Heard { wanted, .. } => wanted.len() <= HEARD_WANTED_MAX,
+        Request::Reserve { count, .. } => *count <= RESERVED_FILES_MAX,
+        Request::Change { change: Change::NameReserved(new), .. } => {
+            new.refill <= RESERVED_FILES_MAX
+        }
         _ => true,
     };
     Reply: REPLY_BYTES_MAX, |reply| match reply {
         Reply::Xattr(value) => value.len() <= XATTR_VALUE_BYTES_MAX,
         Reply::XattrNames(names) => names.len() <= XATTR_NAMES_MAX,
         Reply::Revalidated(verdicts) => verdicts.len() <= REVALIDATE_DIRS_MAX,
+        Reply::Reserved(files) => files.len() <= RESERVED_FILES_MAX.into(),
+        Reply::Named(named) => named.reserved.len() <= RESERVED_FILES_MAX.into(),
         _ => true,
     };
     TreeFrame: TREE_FRAME_BYTES_MAX, |frame| frame.entries_len() <= LIST_FRAME_ENTRIES_MAX;

@@ -87,6 +87,12 @@ pub enum News {
     },
     /// All leases of the session have ended: the host lost count of what changed.
     AllOver,
+    /// Another mount is about to look into a directory: the lease of it goes on, but not as the sole one
+    /// ([`crate::reserve`]).
+    Shared {
+        /// Which.
+        dir: FileId,
+    },
 }
 
 /// Where a name leads now.

@@ -23,6 +23,7 @@ pub mod many;
 pub mod message;
 pub mod name;
 pub mod range;
+pub mod reserve;
 pub mod revalidate;
 pub mod ticket;
 pub mod tree;
@@ -44,6 +45,7 @@ pub use message::{
 };
 pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};
+pub use reserve::{Named, NewFile};
 pub use revalidate::{KnownListing, Verdict};
 pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
 pub use tree::{TreeDecoder, TreeEncoder, TreeError, TreeFrame};

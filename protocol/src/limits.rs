@@ -106,6 +106,8 @@ const _: () = assert!(LINK_TARGET_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_ENTRIES_MAX * (NAME_BYTES_MAX + 256) <= LIST_FRAME_BYTES_MAX);
 const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);
+/// Most files that are reserved at once.
+pub const RESERVED_FILES_MAX: u8 = 32;
 /// Most listings that are revalidated at once; their paths must fit a request.
 pub const REVALIDATE_DIRS_MAX: usize = 128;
 
@@ -115,3 +117,4 @@ const _: () = assert!(READ_MANY_FILE_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 128 <= REQUEST_BYTES_MAX);
 const _: () = assert!(HEARD_WANTED_MAX * (NAME_BYTES_MAX + 64) + 64 <= REQUEST_BYTES_MAX);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 256 <= REPLY_BYTES_MAX);
+const _: () = assert!((RESERVED_FILES_MAX as usize + 2) * 256 <= REPLY_BYTES_MAX);

@@ -24,6 +24,7 @@ use crate::lease::{Leased, WantedName};
 use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
+use crate::reserve::Named;
 use crate::revalidate::{KnownListing, Verdict};
 use crate::ticket::{Proof, TicketId};
 use crate::version::Features;
@@ -275,6 +276,14 @@ pub enum Request {
         /// Of how many entries, at most [`crate::limits::TREE_ENTRIES_MAX`].
         entries_max: u32,
     },
+    /// Asks for the sole lease of a directory, and for files to name in it ([`crate::reserve`]) →
+    /// [`Reply::Reserved`]. What was reserved before stays so.
+    Reserve {
+        /// The directory, on which the session has a lease.
+        dir: NodeRef,
+        /// How many files, at most [`crate::limits::RESERVED_FILES_MAX`].
+        count: u8,
+    },
 }
 
 /// What a host answers.
@@ -370,6 +379,10 @@ pub enum Reply {
     Revalidated(Vec<Verdict>),
     /// [`crate::TreeFrame`]s follow, compressed.
     Tree,
+    /// Files without names; none if there is no sole lease to be had.
+    Reserved(Vec<Attr>),
+    /// The reserved file has its name.
+    Named(Named),
 }
 
 /// Somebody's lock.

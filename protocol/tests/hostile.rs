@@ -94,8 +94,8 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(19);
-    check::<Reply>(23);
+    check::<Request>(20);
+    check::<Reply>(25);
     check::<TreeFrame>(3);
     check::<FileFrame>(2);
 }

@@ -6,7 +6,7 @@
 //! as if never asked; so no byte reaches the disk from a body that may never be complete, and none late,
 //! after the mount has sent the same again over another connection and gone on.
 //!
-//! Parts: [`content`] (files and their bytes), [`copy`], [`names`] (entries of directories), [`attrs`];
+//! Parts: [`content`] (files and their bytes), [`copy`], [`names`] (entries of directories), [`reserved`], [`attrs`];
 //! [`place`] finds an entry to be changed, [`owner`] says whose a new node is, [`act`] who else has to hear of it.
 //!
 //! Invariants
@@ -23,16 +23,18 @@ mod copy;
 mod names;
 mod owner;
 mod place;
+mod reserved;
 
 pub(super) use answers::Answers;
 
 use super::budget::{Grant, Purpose};
 use super::counters::add;
-use super::leases::Wait;
+use super::leases::{Scope, Wait};
 use super::session::{Class, Core, Slot};
 use crate::rpc::{Sink, SinkClosed, Source, priority};
 use act::Act;
 use answers::Arrival;
+pub(super) use owner::has_default_acl;
 use std::sync::Arc;
 use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
 use wormhole_protocol::{Caller, Change, Fault, Reply, Seq};
@@ -135,7 +137,9 @@ fn is_brief(change: &Change) -> bool {
         | Change::MakeNode { .. }
         | Change::Symlink { .. }
         | Change::Link { .. } => true,
-        Change::Write { .. } | Change::Append { .. } => change.body_len() <= BRIEF_BYTES_MAX,
+        Change::Write { .. } | Change::Append { .. } | Change::NameReserved(_) => {
+            change.body_len() <= BRIEF_BYTES_MAX
+        }
         _ => false,
     }
 }
@@ -189,6 +193,10 @@ async fn take_in(
 /// Does a change.
 async fn run(core: &Arc<Core>, slot: Slot, asked: Asked, body: Body) -> Result<Reply, Fault> {
     let Asked { caller, change, .. } = asked;
+    let leases = core.service.leases();
+    let _visit = leases
+        .enter(core.key(), Scope::of_change(&change), true)
+        .await;
     match change {
         Change::Copy {
             from,
@@ -244,6 +252,7 @@ fn try_to_apply(core: &Core, act: &Act<'_>, change: &Change, bytes: &[u8]) -> Re
         | Change::Allocate { .. }
         | Change::Sync { .. }
         | Change::SyncDir { .. } => content::apply(core, act, change, bytes),
+        Change::NameReserved(new) => reserved::name(core, act, new, bytes),
         Change::SetAttr { .. } | Change::SetXattr { .. } | Change::RemoveXattr { .. } => {
             attrs::apply(core, act, change, bytes)
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 20] = [
     "lookup",
     "getattr",
     "readlink",
@@ -27,6 +27,7 @@ const KINDS: [&str; 19] = [
     "readmany",
     "revalidate",
     "tree",
+    "reserve",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -50,6 +51,7 @@ fn kind(request: &Request) -> usize {
         Request::ReadMany { .. } => 16,
         Request::Revalidate { .. } => 17,
         Request::Tree { .. } => 18,
+        Request::Reserve { .. } => 19,
     }
 }
 

@@ -11,6 +11,7 @@
 use super::change::Answers;
 use super::limits::HELD_OPENS_MAX;
 use super::locks::Locks;
+use super::reserve::Reserved;
 use super::resources::Resources;
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -96,6 +97,8 @@ impl Opens {
 pub(super) struct Held {
     /// What became of its changes.
     pub(super) answers: Arc<Answers>,
+    /// Files without names, for it to name.
+    pub(super) reserved: Reserved,
     opens: Mutex<Opens>,
     locks: Locks,
     own: Arc<Semaphore>,
@@ -108,6 +111,7 @@ impl Held {
     pub(super) fn new(resources: &Resources) -> Self {
         Self {
             answers: Arc::default(),
+            reserved: Reserved::default(),
             opens: Mutex::default(),
             locks: Locks::default(),
             own: Arc::new(Semaphore::new(HELD_OPENS_MAX)),

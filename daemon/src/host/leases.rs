@@ -21,7 +21,7 @@ mod touch;
 mod model;
 
 pub(super) use queue::Due;
-pub(super) use table::{Allowance, MountKey, Told};
+pub(super) use table::{Allowance, MountKey, Scope, Told};
 pub(super) use touch::{Touch, Wait};
 
 use super::limits::{EVENTS_GATHER, LEASE_SWEEP};
@@ -31,7 +31,7 @@ use rustix::fd::OwnedFd;
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use table::Table;
+use table::{Table, VisitId};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -159,6 +159,42 @@ impl Leases {
             let mut table = running.table.lock();
             table.grant(key, session, id, (path, node), Instant::now())
         })
+    }
+
+    /// A mount is about to look or change something: waits until nobody holds alone what it sees. A change is
+    /// noted until what is returned is dropped.
+    pub(super) async fn enter(&self, key: MountKey, scope: Scope, changes: bool) -> Option<Visit> {
+        let running = self.listening()?.clone();
+        if scope.is_empty() {
+            return None;
+        }
+        loop {
+            let waits = {
+                let mut table = running.table.lock();
+                let waits = table.recall(key, &scope, Instant::now());
+                if waits.is_empty() {
+                    let visit = changes.then(|| table.visit(key, scope));
+                    drop(table);
+                    return visit.map(|visit| Visit { running, visit });
+                }
+                waits
+            };
+            self.wait(waits).await;
+        }
+    }
+
+    /// Leases a directory to a mount alone; see [`Table::claim`].
+    pub(super) fn claim(&self, key: MountKey, session: u64, dir: (FileId, &RelPath)) -> bool {
+        self.listening().is_some_and(|running| {
+            let mut table = running.table.lock();
+            table.claim(key, session, dir, Instant::now())
+        })
+    }
+
+    /// Whether a mount holds a directory alone; see [`Table::is_sole`].
+    pub(super) fn is_sole(&self, key: MountKey, dir: FileId) -> bool {
+        self.listening()
+            .is_some_and(|running| running.table.lock().is_sole(key, dir))
     }
 
     /// The mount has ended the session on purpose: nobody waits for it.
@@ -328,6 +364,18 @@ impl Drop for Ear {
     }
 }
 
+/// A change that may not meet a sole lease of others.
+pub(super) struct Visit {
+    running: Arc<Running>,
+    visit: VisitId,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.running.table.lock().left(self.visit);
+    }
+}
+
 /// A change under way.
 pub(super) struct Change {
     running: Arc<Running>,
@@ -362,6 +410,19 @@ impl Change {
         self.running.drain();
         let mut table = self.running.table.lock();
         table.end(self.window, Instant::now())
+    }
+
+    /// The same of a change in a directory that its mount may hold alone: then nobody need be waited for. Nor
+    /// could he be, for he may be waiting for this mount.
+    pub(super) fn done_in(mut self, dir: FileId) -> Vec<Wait> {
+        self.is_open = false;
+        self.running.drain();
+        let mut table = self.running.table.lock();
+        let waits = table.end(self.window, Instant::now());
+        if table.is_alone(self.mount, dir) {
+            return Vec::new();
+        }
+        waits
     }
 }
 

@@ -140,6 +140,14 @@ pub(super) const WANTED_CHANGES: u8 = 2;
 pub(super) const NAMED_FILES_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Names of each.
 pub(super) const NAMES_OF_FILE_MAX: usize = 4;
+/// Directories one mount holds alone.
+pub(super) const SOLE_LEASES_MAX: usize = 256;
+/// A directory that had to be shared is leased to nobody alone for so long.
+pub(super) const SOLE_REST: Duration = Duration::from_secs(10);
+/// Reserved files of one mount.
+pub(super) const MOUNT_RESERVED_MAX: usize = 512;
+/// How long a reserved file waits to be named, at the least; it is found out with the next sweep.
+pub(super) const RESERVED_KEPT: Duration = Duration::from_secs(60);
 /// Pushes that wait for one mount: directories of which there is news.
 pub(super) const PUSHES_WAITING_MAX: usize = 4096;
 /// Names in all these pushes.

@@ -88,6 +88,7 @@ fn look(core: &Core, due: Due, path: Option<RelPath>) -> (News, Vec<u8>) {
     match due {
         Due::AllOver => (News::AllOver, Vec::new()),
         Due::Over(dir) => (News::Over { dir }, Vec::new()),
+        Due::Shared(dir) => (News::Shared { dir }, Vec::new()),
         Due::Of { dir, itself, names } => {
             let path = path.ok_or(Fault::NotFound);
             let entries = |path| core.with_descriptors(|| entries(core, dir, path, itself, &names));

@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::counters::{add, get};
 use super::held::Held;
 use super::holdings::Tenure;
-use super::leases::MountKey;
+use super::leases::{MountKey, Scope};
 use super::limits::{
     BITE_BYTES, OPEN_FILE_SWEEP, SESSION_AHEAD_MAX, SESSION_CHANGES_MAX, SESSION_DEMAND_MAX,
     SESSION_LISTINGS_MAX, SESSION_SLOW_MAX, SESSION_SMALL_MAX, SESSION_TREES_MAX,
@@ -32,7 +32,7 @@ use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
 use super::wanted::Wanted;
-use super::{bulk, list, listen, locks, node, read, tree};
+use super::{bulk, list, listen, locks, node, read, reserve, tree};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -283,7 +283,8 @@ fn changes(request: &Request) -> bool {
         | Request::Lock { .. }
         | Request::Unlock { .. }
         | Request::UnlockAll { .. }
-        | Request::TestLock { .. } => true,
+        | Request::TestLock { .. }
+        | Request::Reserve { .. } => true,
         Request::Lookup { .. }
         | Request::Getattr { .. }
         | Request::Readlink { .. }
@@ -333,6 +334,7 @@ impl Session {
                 match weak.upgrade() {
                     Some(core) => {
                         core.files.close_idle(Instant::now());
+                        core.held.reserved.sweep(Instant::now());
                         core.service.departed().sweep(Instant::now());
                     }
                     None => return,
@@ -384,7 +386,13 @@ impl Session {
         if !core.access.writes() && changes(&request) {
             return core.reply(sink, Reply::Fault(Fault::ReadOnly)).await;
         }
+        let leases = core.service.leases();
+        let _ = leases.enter(core.key(), Scope::of(&request), false).await;
         match request {
+            Request::Reserve { dir, count } => {
+                sink.prioritize(priority::META);
+                reserve::serve(core, dir, count, sink).await
+            }
             Request::Read {
                 node,
                 range,

@@ -230,6 +230,7 @@ impl Listener {
         let now = Instant::now();
         let told = match &news {
             News::Entries { dir, .. } | News::Over { dir } => Some(*dir),
+            News::Shared { .. } => return,
             News::AllOver => None,
         };
         match news {
@@ -246,6 +247,7 @@ impl Listener {
                 batch.over.insert(dir);
                 batch.forget.names = true;
             }
+            News::Shared { .. } => {}
             News::AllOver => {
                 add(&self.stats.ended, 1);
                 self.leases.all_over(now);

@@ -21,4 +21,5 @@ mod list;
 mod locks;
 mod nodes;
 mod read;
+mod reserved;
 mod world;

@@ -1,14 +1,14 @@
 //! Strategies that make any request that came with writing, for [`super`].
 
-use super::{link_target, name, node, number, timestamp, xattr_name};
+use super::{file_id, link_target, name, node, number, timestamp, xattr_name};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wormhole_protocol::limits::{OFFSET_MAX, WRITE_BYTES_MAX};
+use wormhole_protocol::limits::{OFFSET_MAX, RESERVED_FILES_MAX, WRITE_BYTES_MAX};
 use wormhole_protocol::{
     Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockConflict, LockKind,
-    LockMode, LockOwner, LockRange, NewNode, OpenId, RenameHow, Request, SeekWhat, Seq, SetTime,
-    SyncWhat, XattrHow,
+    LockMode, LockOwner, LockRange, NewFile, NewNode, OpenId, RenameHow, Request, SeekWhat, Seq,
+    SetTime, SyncWhat, XattrHow,
 };
 
 /// Any access.
@@ -121,7 +121,24 @@ fn open_change() -> impl Strategy<Value = Change> {
             }
         ),
         open().prop_map(|open| Change::Close { open }),
+        new_file().prop_map(Change::NameReserved),
     ]
+}
+
+fn new_file() -> impl Strategy<Value = NewFile> {
+    let place = (node(), name(), any::<u16>(), file_id(), open());
+    (place, 0..=RESERVED_FILES_MAX, number(), body_len()).prop_map(
+        |((dir, name, mode, file, open), refill, offset, len)| NewFile {
+            dir,
+            name,
+            mode,
+            file,
+            open,
+            refill,
+            offset,
+            len,
+        },
+    )
 }
 
 fn content_change() -> impl Strategy<Value = Change> {

@@ -3,8 +3,8 @@
 use super::{Sample, file_id, name, node, time};
 use wormhole_protocol::{
     Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, FileId, LinkTarget, Lock,
-    LockKind, LockMode, LockOwner, LockRange, NewNode, NodeRef, OpenId, RenameHow, Request,
-    SeekWhat, Seq, SetTime, SyncWhat, XattrHow, XattrName,
+    LockKind, LockMode, LockOwner, LockRange, NewFile, NewNode, NodeRef, OpenId, RenameHow,
+    Request, SeekWhat, Seq, SetTime, SyncWhat, XattrHow, XattrName,
 };
 
 /// Every request that came with writing.
@@ -16,6 +16,13 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
             .map(|change| (change_label(&change), asked(change))),
     );
     requests.extend(locks());
+    requests.push((
+        "reserve",
+        Request::Reserve {
+            dir: dir(),
+            count: 4,
+        },
+    ));
     requests
 }
 
@@ -79,6 +86,16 @@ fn opens() -> Vec<Change> {
         create(true, false),
         create(false, true),
         Change::Close { open: OpenId(251) },
+        Change::NameReserved(NewFile {
+            dir: dir(),
+            name: name(b"new"),
+            mode: 0o644,
+            file: file_id(),
+            open: OpenId(8),
+            refill: 4,
+            offset: 4096,
+            len: len(10_240),
+        }),
     ]
 }
 
@@ -232,6 +249,7 @@ fn change_label(change: &Change) -> &'static str {
             false => "create: truncate",
         },
         Change::Close { .. } => "close",
+        Change::NameReserved(_) => "name reserved",
         Change::Write { .. } => "write",
         Change::Append { .. } => "append",
         Change::Allocate { how, .. } => match how {
@@ -265,6 +283,7 @@ fn name_label(change: &Change) -> &'static str {
         Change::Open { .. }
         | Change::Create { .. }
         | Change::Close { .. }
+        | Change::NameReserved(_)
         | Change::Write { .. }
         | Change::Append { .. }
         | Change::Allocate { .. }

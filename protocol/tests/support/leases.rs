@@ -112,6 +112,7 @@ pub(crate) fn pushes() -> Vec<Sample<Push>> {
             attr: None,
             names: vec![brought],
         },
+        News::Shared { dir },
     ];
     let numbered = (70_000u64..).zip(news);
     numbered
@@ -126,5 +127,6 @@ fn push_label(news: &News) -> &'static str {
         News::Entries { .. } => "push: entries",
         News::Over { .. } => "push: over",
         News::AllOver => "push: all over",
+        News::Shared { .. } => "push: shared",
     }
 }

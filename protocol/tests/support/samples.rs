@@ -10,9 +10,9 @@ mod trees;
 use wormhole_protocol::{
     Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
     FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame, ListingDigest,
-    LockConflict, LockMode, LockRange, MountId, Name, NodeRef, Proof, Push, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
-    Welcome, XattrName,
+    LockConflict, LockMode, LockRange, MountId, Name, Named, NodeRef, Proof, Push, ReadUrgency,
+    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp,
+    TreeFrame, Welcome, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -210,7 +210,8 @@ fn request_label(request: &Request) -> &'static str {
         | Request::Lock { .. }
         | Request::Unlock { .. }
         | Request::UnlockAll { .. }
-        | Request::TestLock { .. } => unreachable!("in changes.rs"),
+        | Request::TestLock { .. }
+        | Request::Reserve { .. } => unreachable!("in changes.rs"),
         Request::Listen | Request::Heard { .. } => unreachable!("in leases.rs"),
         Request::Tree { .. } => unreachable!("in trees.rs"),
     }
@@ -285,6 +286,13 @@ fn change_replies() -> Vec<Reply> {
         Reply::Offset(i64::MAX as u64),
         Reply::Conflict(None),
         Reply::Conflict(Some(conflict)),
+        Reply::Reserved(vec![file, file]),
+        Reply::Named(Named {
+            attr: file,
+            dir,
+            unwritten: Some(Fault::NoSpace),
+            reserved: vec![file],
+        }),
     ]
 }
 
@@ -329,6 +337,8 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Appended { .. } => "appended",
         Reply::Copied { .. } => "copied",
         Reply::Offset(_) => "offset",
+        Reply::Reserved(_) => "reserved",
+        Reply::Named(_) => "named",
         Reply::Conflict(None) => "conflict: none",
         Reply::Conflict(Some(_)) => "conflict",
         Reply::Leased { .. } | Reply::Listening { .. } | Reply::Heard { .. } => {

@@ -8,12 +8,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use wormhole_protocol::limits::{
-    OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX, TREE_ENTRIES_MAX,
+    OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX, RESERVED_FILES_MAX, TREE_ENTRIES_MAX,
 };
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
     FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
-    ListingDigest, MountId, Name, NameNews, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
+    ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
     RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
     Verdict, WantedName, Welcome, XattrName,
 };
@@ -272,7 +272,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(dir, files)| Request::ReadMany { dir, files })
             .boxed(),
         (node(), 0..=TREE_ENTRIES_MAX)
-            .prop_map(|(dir, entries_max)| Request::Tree { dir, entries_max })
+            .prop_map(|(dir, entries_max)| Request::Tree { dir, entries_max }),
+        (node(), 0..=RESERVED_FILES_MAX)
+            .prop_map(|(dir, count)| Request::Reserve { dir, count })
             .boxed(),
         change_request().boxed(),
         Just(Request::Listen),
@@ -335,6 +337,21 @@ fn change_reply() -> impl Strategy<Value = Reply> {
         (number(), attr()).prop_map(|(len, attr)| Reply::Copied { len, attr }),
         number().prop_map(Reply::Offset),
         option::of(conflict()).prop_map(Reply::Conflict),
+        vec(attr(), 0..4).prop_map(Reply::Reserved),
+        (
+            attr(),
+            attr(),
+            option::of(select(Fault::ALL)),
+            vec(attr(), 0..4)
+        )
+            .prop_map(|(attr, dir, unwritten, reserved)| {
+                Reply::Named(Named {
+                    attr,
+                    dir,
+                    unwritten,
+                    reserved,
+                })
+            }),
     ]
 }
 
@@ -367,6 +384,7 @@ pub(crate) fn push() -> impl Strategy<Value = Push> {
             .prop_map(|(dir, attr, names)| News::Entries { dir, attr, names }),
         file_id().prop_map(|dir| News::Over { dir }),
         Just(News::AllOver),
+        file_id().prop_map(|dir| News::Shared { dir }),
     ];
     (number(), news).prop_map(|(number, news)| Push { number, news })
 }

@@ -60,6 +60,13 @@ impl<'a> Act<'a> {
         true
     }
 
+    /// The same, in a directory that its mount may hold alone.
+    pub(super) fn done_in(&self, dir: FileId) {
+        if let Some(under_way) = self.under_way.take() {
+            self.waits.borrow_mut().extend(under_way.done_in(dir));
+        }
+    }
+
     /// A file changed as well, of which the kernel does not tell who watches it at `path`.
     pub(super) fn also(&self, id: FileId, path: &RelPath) {
         let Some(under_way) = self.under_way.take() else {
@@ -137,6 +144,7 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
             let times = if *how == RenameHow::Exchange { 2 } else { 1 };
             [name(from, from_name, times), name(to, to_name, times)]
         }
+        Change::NameReserved(new) => [name(&new.dir, &new.name, 1), None],
         Change::Close { open } => [opened(core, *open, true), None],
         Change::Write { open, .. }
         | Change::Append { open, .. }

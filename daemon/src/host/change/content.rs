@@ -90,7 +90,11 @@ fn open_node(core: &Core, node: &NodeRef, access: Access, number: OpenId) -> Res
 
 /// Opens the regular file behind `node` again; and whether what was opened reads. A file that may be written
 /// and not read can still be written.
-fn reopen(core: &Core, node: &OwnedFd, access: Access) -> Result<(OwnedFd, bool), Fault> {
+pub(super) fn reopen(
+    core: &Core,
+    node: &OwnedFd,
+    access: Access,
+) -> Result<(OwnedFd, bool), Fault> {
     let root = core.service.share().root();
     let open =
         |flags| core.with_descriptors(|| root.reopen_for(node, flags).map_err(fault::of_change));

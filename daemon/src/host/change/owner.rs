@@ -116,6 +116,7 @@ fn maps_users(core: &Core) -> bool {
     core.service.rules().map_users
 }
 
-fn has_default_acl(dir: &OwnedFd) -> bool {
+/// Whether what is made in a directory inherits an access control list.
+pub(in super::super) fn has_default_acl(dir: &OwnedFd) -> bool {
     getxattr(Root::proc_path(dir), DEFAULT_ACL, &mut [0_u8; 0]).is_ok()
 }

@@ -310,6 +310,7 @@ impl World {
         let told = match due {
             Due::AllOver => Told::AllOver,
             Due::Over(dir) => Told::Over(dir.inode),
+            Due::Shared(_) => unreachable!("nobody has a sole lease"),
             Due::Of { dir, names, .. } => {
                 let of = |n: &Name| (0..NAMES).find(|i| name(*i) == *n).unwrap();
                 let places = names.iter().map(|n| (dir.inode, of(n)));

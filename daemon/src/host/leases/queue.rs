@@ -28,6 +28,8 @@ pub(in super::super) enum Due {
     },
     /// The directory is not leased any more.
     Over(FileId),
+    /// It is, but not to this mount alone.
+    Shared(FileId),
     /// Nothing is.
     AllOver,
 }
@@ -102,6 +104,19 @@ impl Queue {
         }
     }
 
+    /// Marks that the lease of `dir` is not the sole one any more. The number under which that will be told.
+    pub(super) fn shared(&mut self, dir: FileId) -> Number {
+        if let Some(number) = self.all_over {
+            return number;
+        }
+        if self.waiting.len() >= PUSHES_WAITING_MAX {
+            return self.all_over();
+        }
+        self.last += 1;
+        self.waiting.insert(self.last, Due::Shared(dir));
+        self.last
+    }
+
     /// Marks that nothing is leased any more. The number under which that will be told.
     pub(super) fn all_over(&mut self) -> Number {
         if let Some(number) = self.all_over {
@@ -127,6 +142,7 @@ impl Queue {
             Due::Over(dir) => {
                 self.by_dir.remove(dir);
             }
+            Due::Shared(_) => {}
             Due::AllOver => self.all_over = None,
         }
         Some((number, news))

@@ -16,9 +16,10 @@
 //! Pure: it is told what happened and what time it is. It is called with its lock held, and only sets and
 //! removes watches itself, so that a directory and its watch come and go together.
 //!
-//! Marking what happened is in [`marks`].
+//! Marking what happened is in [`marks`], leases that exclude all others in [`sole`].
 
 mod marks;
+mod sole;
 
 use super::super::limits::{FENCED, LEASE_TERM};
 use super::super::watch::{Happened, WatchId, Watching};
@@ -28,6 +29,9 @@ use lru::LruCache;
 use marks::Mark;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+pub(in super::super) use sole::Scope;
+use sole::Soles;
+pub(super) use sole::VisitId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,6 +80,7 @@ pub(super) struct Table<W> {
     mounts: HashMap<MountKey, Mount>,
     hearings: u64,
     touches: Touches,
+    soles: Soles,
     /// Somebody acknowledged, or is no longer waited for.
     pub(super) settled: Arc<Notify>,
     /// Counted since the start.
@@ -143,6 +148,7 @@ impl<W: Watching> Table<W> {
             mounts: HashMap::new(),
             hearings: 0,
             touches: Touches::default(),
+            soles: Soles::default(),
             settled: Arc::default(),
             counted: Counted::default(),
         }
@@ -229,7 +235,7 @@ impl<W: Watching> Table<W> {
             let shunned = mount.shunned.is_some_and(|until| now < until);
             mount.connected && mount.fenced.is_none() && !shunned
         };
-        if !self.of_session(key, session).is_some_and(may) {
+        if !self.of_session(key, session).is_some_and(may) || self.is_sole_of_another(key, id) {
             return false;
         }
         let granted = self.watched(id, path, node, now);
@@ -301,7 +307,7 @@ impl<W: Watching> Table<W> {
         };
         let path = match &news {
             Due::Of { dir, .. } => self.dirs.peek(dir).map(|dir| dir.path.clone()),
-            Due::Over(_) | Due::AllOver => None,
+            Due::Over(_) | Due::Shared(_) | Due::AllOver => None,
         };
         self.counted.pushes += 1;
         Some(Some((number, news, path)))

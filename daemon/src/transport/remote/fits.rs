@@ -34,6 +34,7 @@ pub(super) fn answers(request: &Request, reply: &Reply) -> bool {
         ) | (Request::Listen, Reply::Listening { .. })
             | (Request::Heard { .. }, Reply::Heard { .. })
             | (Request::Tree { .. }, Reply::Tree)
+            | (Request::Reserve { .. }, Reply::Reserved(_))
             | (Request::Readlink { .. }, Reply::Link(_))
             | (Request::List { .. }, Reply::Listing(_))
             | (Request::List { known: Some(_), .. }, Reply::Unchanged(_))
@@ -79,6 +80,7 @@ fn fits(change: &Change, reply: &Reply) -> bool {
             Change::Close { .. } | Change::Sync { .. } | Change::SyncDir { .. },
             Reply::Done
         ) | (Change::Rename { .. }, Reply::Renamed { .. })
+            | (Change::NameReserved(_), Reply::Named(_))
             | (Change::Append { .. }, Reply::Appended { .. })
             | (Change::Copy { .. }, Reply::Copied { .. })
     )
