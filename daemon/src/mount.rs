@@ -13,6 +13,7 @@
 pub mod beliefs;
 pub mod bulk;
 pub mod changes;
+pub mod early;
 pub mod error;
 pub mod fetch;
 pub mod fuse;

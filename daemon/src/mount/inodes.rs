@@ -20,6 +20,7 @@
 //! Locks: `table` before a node's `belief`, before a listing's; none across an await.
 
 pub(super) mod learn;
+mod making;
 mod node;
 mod resting;
 

@@ -16,6 +16,7 @@
 
 use super::beliefs::Beliefs;
 use super::bulk::Bulk;
+use super::early::Early;
 use super::fetch::{Fetcher, Whole};
 use super::inodes::Inodes;
 use super::lease::Leases;
@@ -52,6 +53,8 @@ pub struct Listener {
     pub leases: Arc<Leases>,
     /// What is believed.
     pub beliefs: Arc<Beliefs>,
+    /// What was made before the host knew.
+    pub early: Arc<Early>,
     /// What the kernel knows.
     pub inodes: Arc<Inodes>,
     /// Takes the bytes that come.
@@ -120,6 +123,11 @@ impl Listener {
 
     /// Listens on a session to its end.
     async fn listen(&self, session: &dyn Remote) -> End {
+        // Until the host knows of what was made under the leases there were, it is to keep others out.
+        tokio::select! {
+            () = self.early.share_all() => {}
+            () = session.closed() => return End::Over,
+        }
         let sent = Instant::now();
         self.leases.begin(sent);
         self.wanted.begin();
@@ -228,9 +236,10 @@ impl Listener {
 
     async fn apply(&self, news: News, batch: &mut Batch) {
         let now = Instant::now();
+        let is_all = matches!(news, News::AllOver);
         let told = match &news {
             News::Entries { dir, .. } | News::Over { dir } => Some(*dir),
-            News::Shared { .. } => return,
+            News::Shared { .. } => None,
             News::AllOver => None,
         };
         match news {
@@ -244,17 +253,21 @@ impl Listener {
             News::Over { dir } => {
                 add(&self.stats.ended, 1);
                 self.leases.over(dir, now);
+                self.early.share(dir).await;
                 batch.over.insert(dir);
                 batch.forget.names = true;
             }
-            News::Shared { .. } => {}
+            News::Shared { dir } => self.early.share(dir).await,
             News::AllOver => {
                 add(&self.stats.ended, 1);
                 self.leases.all_over(now);
+                self.early.share_all().await;
                 self.forget_all().await;
             }
         }
-        self.taps.tell(told);
+        if told.is_some() || is_all {
+            self.taps.tell(told);
+        }
     }
 
     /// The kernel forgets whatever it believed under leases.

@@ -65,15 +65,15 @@ impl Leave {
 }
 
 impl HostOpen {
-    /// Fails if the host has it no more.
+    /// Fails if the host has it no more, or there never was such a file.
     ///
     /// # Errors
-    /// [`FsError::Io`].
+    /// [`FsError::Io`]; why it could not be made.
     pub fn require(&self) -> Result<(), FsError> {
         if self.lost.load(Relaxed) {
             return Err(FsError::Io);
         }
-        Ok(())
+        self.node.unmade().map_or(Ok(()), Err)
     }
 
     /// The locks held through it.

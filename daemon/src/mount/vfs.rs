@@ -9,6 +9,7 @@
 mod attrs;
 mod beside;
 mod content;
+mod early;
 mod leases;
 mod locks;
 mod looks;
@@ -22,6 +23,7 @@ use looks::Figures;
 use super::beliefs::{Beliefs, gone_is_stale};
 use super::bulk::Bulk;
 use super::changes::Changes;
+use super::early::Early;
 use super::error::FsError;
 use super::fetch::Fetcher;
 use super::handles::{HandleId, Handles};
@@ -126,6 +128,7 @@ pub struct Vfs {
     access: Access,
     changes: Arc<Changes>,
     opens: Arc<Opens>,
+    early: Arc<Early>,
     buffer: Arc<WriteBuffer>,
     passthrough: Arc<Passthrough>,
     taps: Taps,
@@ -155,6 +158,8 @@ impl Vfs {
         let leases: Arc<Leases> = Arc::default();
         let stats = fetcher.remote_stats.clone();
         let beliefs = Beliefs::new(config.attr_ttl, remote.clone(), stats, leases.clone());
+        let (r, c) = (remote.clone(), changes.clone());
+        let early = Early::new(r, c, beliefs.clone(), leases.clone());
         Self {
             inodes: Arc::new(Inodes::new(root, Instant::now())),
             handles: Handles::default(),
@@ -164,6 +169,7 @@ impl Vfs {
             fetcher,
             access: config.access,
             opens: Opens::new(changes.clone()),
+            early,
             changes,
             buffer: WriteBuffer::new(config.write_buffer_bytes),
             passthrough,
@@ -237,6 +243,7 @@ impl Vfs {
     pub async fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Result<Found, Duration>, FsError> {
         let dir = self.inodes.get(dir)?;
         let name = name_of(name)?;
+        self.early.settle_name(&dir, &name).await;
         let told = self.beliefs.lookup(&dir, &name).await?;
         match told.attr {
             Some(attr) => self.found(&dir, &name, &attr, told.heard, None).map(Ok),
@@ -369,6 +376,7 @@ impl Vfs {
     /// What the host answered, or what broke the listing.
     pub async fn readdir(&self, handle: HandleId, offset: u64) -> Result<Page, FsError> {
         let dir = self.handles.dir(handle)?;
+        self.early.settle_in(dir.node.id).await;
         let listing = {
             let mut current = dir.listing.lock().await;
             match &*current {

@@ -3,6 +3,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -66,6 +67,7 @@ impl World {
             secret: self.secret.clone(),
             mount: MountId([number; 16]),
             way: Mutex::default(),
+            delay_ms: Arc::default(),
         });
         let timeout = Duration::from_secs(20);
         let (link, welcome) = Link::open(door.clone(), timeout).await.unwrap();
@@ -93,6 +95,8 @@ pub(crate) struct Door {
     secret: Secret,
     mount: MountId,
     way: Mutex<Option<Arc<Way>>>,
+    /// How long each call takes.
+    pub(crate) delay_ms: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -119,6 +123,7 @@ impl Connect for Door {
             let way = Arc::new(Way {
                 host: Loopback::new(admission.session),
                 cut: watch::Sender::new(false),
+                delay_ms: self.delay_ms.clone(),
             });
             let before = self.way.lock().unwrap().replace(way.clone());
             assert!(before.is_none_or(|way| *way.cut.borrow()));
@@ -132,15 +137,27 @@ impl Connect for Door {
 struct Way {
     host: Loopback,
     cut: watch::Sender<bool>,
+    delay_ms: Arc<AtomicU64>,
 }
 
 impl Remote for Way {
     fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
+        let answered = async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay / 2).await;
+            }
+            let answer = self.host.call_with(request, body).await;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay / 2).await;
+            }
+            answer
+        };
         async move {
             tokio::select! {
                 biased;
                 () = self.closed() => Err(CallError::Link),
-                answer = self.host.call_with(request, body) => answer,
+                answer = answered => answer,
             }
         }
         .boxed()

@@ -3,6 +3,7 @@
 //! Locks: `belief` and `kept`, leaves but for the table of [`super::Inodes`], which comes before.
 
 use super::{DEPTH_MAX, Ino};
+use crate::mount::early::Making;
 use crate::mount::error::FsError;
 use crate::mount::heard::Heard;
 use crate::mount::lease::{Terms, covered_by};
@@ -56,6 +57,8 @@ pub struct Node {
     pub(super) kept: Mutex<Option<Arc<HostOpen>>>,
     /// The file has another number for whoever looks it up from now on.
     pub(super) retired: AtomicBool,
+    /// How it is being made, or was, if it was made early.
+    pub(super) making: OnceLock<Arc<Making>>,
 }
 
 impl Node {
@@ -83,6 +86,7 @@ impl Node {
             open_files: AtomicUsize::new(0),
             kept: Mutex::default(),
             retired: AtomicBool::new(false),
+            making: OnceLock::new(),
         }
     }
 

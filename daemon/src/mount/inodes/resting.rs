@@ -228,6 +228,7 @@ fn rests_in(node: &Arc<Node>) -> Option<FileId> {
         || node.writer.get().is_some()
         || node.open_files.load(Relaxed) > 0
         || node.retired.load(Relaxed)
+        || node.making.get().is_some()
         || node.kept.lock().is_some();
     if is_used {
         return None;

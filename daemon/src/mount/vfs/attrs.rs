@@ -52,6 +52,7 @@ impl Vfs {
     /// [`Fault::NoAttribute`] for one that is not there or never travels.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let node = self.inodes.get(ino)?;
+        self.made_first(&node).await;
         let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
         let request = Request::GetXattr {
             node: node.reference()?,
@@ -70,6 +71,7 @@ impl Vfs {
     /// What the host answered.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<XattrName>, FsError> {
         let node = self.inodes.get(ino)?;
+        self.made_first(&node).await;
         let request = Request::ListXattr {
             node: node.reference()?,
         };

@@ -47,6 +47,13 @@ struct Delivery {
 impl Delivery {
     async fn deliver(&self, offset: u64, body: Body) -> Result<Attr, FsError> {
         self.open.require()?;
+        if let Some(making) = self.open.node.making() {
+            if let Some(written) = making.send_along(offset, &body).await {
+                return written;
+            }
+            making.finish().await;
+            self.open.require()?;
+        }
         let len = body.len();
         let change = Change::Write {
             open: self.open.id,
@@ -94,6 +101,10 @@ impl Vfs {
         how: OpenHow,
     ) -> Result<(Found, Opened), FsError> {
         let (dir, name) = (self.inodes.get(dir)?, name_of(name)?);
+        self.early.settle_name(&dir, &name).await;
+        if let Some(made) = self.create_early(caller, &dir, &name, create, how) {
+            return made;
+        }
         let id = self.opens.number();
         let undo = self.opens.undo(id);
         let change = Change::Create {
@@ -256,7 +267,8 @@ impl Vfs {
         let file = self.handles.file(handle)?;
         let written = if file.how.writes {
             self.settle(&file.node).await;
-            file.error().map_or(Ok(()), Err)
+            let failed = file.error().or_else(|| file.node.unmade());
+            failed.map_or(Ok(()), Err)
         } else {
             Ok(())
         };
@@ -299,6 +311,7 @@ impl Vfs {
         if !self.access.writes() {
             return Ok(());
         }
+        self.early.settle_in(dir.node.id).await;
         let change = Change::SyncDir {
             dir: dir.node.reference()?,
         };
@@ -397,6 +410,7 @@ impl Vfs {
         {
             writer.flush().await;
         }
+        self.made_first(node).await;
     }
 
     /// Takes what came with the answer to a change, asked for at `asked`, of a node to which nothing else was

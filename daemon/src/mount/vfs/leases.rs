@@ -19,6 +19,7 @@ impl Vfs {
             remote: self.remote.clone(),
             leases: self.leases.clone(),
             beliefs: self.beliefs.clone(),
+            early: self.early.clone(),
             inodes: self.inodes.clone(),
             fetcher: self.fetcher.clone(),
             bulk: self.bulk.clone(),

@@ -166,6 +166,7 @@ impl Vfs {
         if !self.access.writes() {
             return Err(FsError::Fault(Fault::ReadOnly));
         }
+        self.made_first(&file.node).await;
         let open = || self.opens.open(NOBODY, &file.node, Access::Read);
         let host = match kind {
             LockKind::Record => self.host_open(NOBODY, file).await?,

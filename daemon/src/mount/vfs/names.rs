@@ -109,6 +109,7 @@ impl Vfs {
         name: &Name,
         change: Change,
     ) -> Result<Found, FsError> {
+        self.early.settle_name(dir, name).await;
         let asked = Instant::now();
         let reply = self.change(caller, change, Body::empty()).await;
         match reply.map_err(|error| self.gone(dir, error))? {
@@ -144,6 +145,7 @@ impl Vfs {
     /// What the host answered.
     pub async fn unlink(&self, caller: Caller, dir: Ino, name: &[u8]) -> Result<(), FsError> {
         let (dir, name) = (self.inodes.get(dir)?, name_of(name)?);
+        self.early.settle_name(&dir, &name).await;
         let victim = self.keep_open(&dir, &name);
         let change = Change::Unlink {
             dir: dir.reference()?,
@@ -159,6 +161,7 @@ impl Vfs {
     /// What the host answered.
     pub async fn remove_dir(&self, caller: Caller, dir: Ino, name: &[u8]) -> Result<(), FsError> {
         let (dir, name) = (self.inodes.get(dir)?, name_of(name)?);
+        self.early.settle_beneath(&dir, &name).await;
         let change = Change::RemoveDir {
             dir: dir.reference()?,
             name: name.clone(),
@@ -200,6 +203,8 @@ impl Vfs {
     ) -> Result<(), FsError> {
         let (from_dir, from_name) = (self.inodes.get(from.0)?, name_of(from.1)?);
         let (to_dir, to_name) = (self.inodes.get(to.0)?, name_of(to.1)?);
+        self.early.settle_beneath(&from_dir, &from_name).await;
+        self.early.settle_beneath(&to_dir, &to_name).await;
         let victim = match how {
             RenameHow::Replace => self.keep_open(&to_dir, &to_name),
             RenameHow::NoReplace | RenameHow::Exchange => None,

@@ -29,6 +29,7 @@ impl Vfs {
         if node.is_retired() {
             return Err(FsError::Stale);
         }
+        self.made_first(&node).await;
         if how.writes || how.direct {
             let Ok(way) = self.passthrough.open_otherwise(&node) else {
                 return Err(self.renumber(&node).await);

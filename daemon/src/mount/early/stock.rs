@@ -1,0 +1,131 @@
+//! Reserved files in stock, by directory.
+//!
+//! How many are wanted follows the use: more whenever somebody finds none. What the host says about a stock that
+//! was forgotten meanwhile is of no use: the lease it came under has ended.
+
+use crate::mount::inodes::Node;
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wormhole_protocol::limits::RESERVED_FILES_MAX;
+use wormhole_protocol::{Attr, FileId, FileKind, Name};
+
+/// Directories with files in stock.
+const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// Files wanted of a directory at first.
+const WANTED_MIN: u8 = 4;
+/// A file is used within this time: the host gives it up after sixty seconds.
+const YOUNG: Duration = Duration::from_secs(30);
+/// A host that had none is asked again after so long.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// What is in stock.
+pub(super) struct Stocks {
+    by_dir: LruCache<FileId, Stock>,
+    next: u64,
+}
+
+struct Stock {
+    number: u64,
+    dir: Arc<Node>,
+    files: Vec<(Attr, Instant)>,
+    wanted: u8,
+    /// Asked for, and not yet there.
+    coming: u8,
+    /// Not to be asked for before.
+    not_before: Instant,
+}
+
+impl Default for Stocks {
+    fn default() -> Self {
+        Self {
+            by_dir: LruCache::new(DIRECTORIES_MAX),
+            next: 0,
+        }
+    }
+}
+
+impl Stocks {
+    /// A file, the number of the stock it is from, and how many to ask for in its place.
+    pub(super) fn take(&mut self, dir: FileId, now: Instant) -> Option<(Attr, u64, u8)> {
+        let stock = self.by_dir.get_mut(&dir)?;
+        stock
+            .files
+            .retain(|(_, at)| now.saturating_duration_since(*at) < YOUNG);
+        let Some((attr, _)) = stock.files.pop() else {
+            stock.wanted = (2 * stock.wanted).min(RESERVED_FILES_MAX);
+            return None;
+        };
+        let refill = stock.missing();
+        stock.coming += refill;
+        Some((attr, stock.number, refill))
+    }
+
+    /// How many files are to be asked for, and for which stock; none if none are.
+    pub(super) fn want(&mut self, dir: &Arc<Node>, now: Instant) -> Option<(u64, u8)> {
+        let next = self.next + 1;
+        let stock = self.by_dir.get_or_insert_mut(dir.id, || Stock {
+            number: next,
+            dir: dir.clone(),
+            files: Vec::new(),
+            wanted: WANTED_MIN,
+            coming: 0,
+            not_before: now,
+        });
+        self.next = next;
+        let count = stock.missing();
+        if count == 0 || stock.coming > 0 || now < stock.not_before {
+            return None;
+        }
+        stock.coming = count;
+        Some((stock.number, count))
+    }
+
+    /// The host has answered to being asked for `asked` files.
+    pub(super) fn refill(&mut self, dir: FileId, number: u64, asked: u8, files: Vec<Attr>) {
+        let now = Instant::now();
+        let stock = self.by_dir.peek_mut(&dir);
+        let Some(stock) = stock.filter(|stock| stock.number == number) else {
+            return;
+        };
+        stock.coming = stock.coming.saturating_sub(asked);
+        if asked > 0 && files.is_empty() {
+            stock.not_before = now + REFUSED;
+        }
+        let files = files.into_iter().take(asked.into());
+        let nameless = files.filter(|attr| attr.kind == FileKind::File && attr.links == 0);
+        stock.files.extend(nameless.map(|attr| (attr, now)));
+    }
+
+    /// The directory is not held alone any more.
+    pub(super) fn forget(&mut self, dir: FileId) {
+        self.by_dir.pop(&dir);
+    }
+
+    /// None is.
+    pub(super) fn forget_all(&mut self) {
+        self.by_dir.clear();
+    }
+
+    /// None is that the entry `name` of `dir` leads to, or that lies beneath it.
+    pub(super) fn forget_beneath(&mut self, dir: &Arc<Node>, name: &Name) {
+        let beneath = self
+            .by_dir
+            .iter()
+            .filter(|(_, s)| s.dir.is_beneath(dir, name));
+        let beneath: Vec<_> = beneath.map(|(id, _)| *id).collect();
+        for id in beneath {
+            self.by_dir.pop(&id);
+        }
+    }
+}
+
+impl Stock {
+    fn missing(&self) -> u8 {
+        let there = u8::try_from(self.files.len()).unwrap_or(u8::MAX);
+        self.wanted
+            .saturating_sub(there.saturating_add(self.coming))
+    }
+}

@@ -1,0 +1,95 @@
+//! New files that need not wait for the host (`early`).
+
+use super::content::CreateHow;
+use super::{Found, Opened, Vfs};
+use crate::mount::error::FsError;
+use crate::mount::handles::OpenHow;
+use crate::mount::inodes::Node;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use wormhole_protocol::{Access, Attr, Caller, Name};
+
+/// Bits of a mode that are the host's to give.
+const SPECIAL: u16 = !0o777;
+
+impl Vfs {
+    /// Makes a file before the host is asked, if that can be.
+    pub(super) fn create_early(
+        &self,
+        caller: Caller,
+        dir: &Arc<Node>,
+        name: &Name,
+        create: CreateHow,
+        how: OpenHow,
+    ) -> Option<Result<(Found, Opened), FsError>> {
+        let plain = how.writes && !how.appends && !how.direct && how.syncs.is_none();
+        if !plain || !self.access.writes() || create.mode & SPECIAL != 0 {
+            return None;
+        }
+        // Programs of the host may take the same lock at the same time, and hold no lease.
+        if create.exclusive && is_lock(name) {
+            return None;
+        }
+        let id = self.opens.number();
+        let Some(taken) = self.early.take(dir, name, id) else {
+            self.early.want(dir);
+            return None;
+        };
+        let attr = Attr {
+            mode: create.mode,
+            links: 1,
+            ..taken.attr
+        };
+        let node = match self.inodes.remember(dir, name, &attr, Instant::now()) {
+            Ok(node) => node,
+            Err(error) => {
+                self.early.give_up(&taken);
+                return Some(Err(error));
+            }
+        };
+        let Ok(way) = self.passthrough.open_otherwise(&node) else {
+            self.early.give_up(&taken);
+            self.forget(node.ino, 1);
+            return Some(Err(FsError::Stale));
+        };
+        let host = self
+            .opens
+            .opened(caller, id, node.clone(), Access::ReadWrite);
+        self.early
+            .begin(taken, caller, create.mode, &node, host.clone());
+        let keep_cache = node.take_kernel_version(attr.version);
+        let handle = self
+            .handles
+            .open_file(caller, node.clone(), how, Some(host), way);
+        let opened = Opened {
+            handle,
+            keep_cache,
+            whole: None,
+        };
+        // Whoever wants to know more is to ask, and waits.
+        let found = Found {
+            node,
+            attr,
+            ttl: Duration::ZERO,
+            name_ttl: Duration::ZERO,
+        };
+        Some(Ok((found, opened)))
+    }
+
+    /// Waits until a node that is being made was made, or was not. Of a directory, until what is being made in it was.
+    pub(super) async fn made_first(&self, node: &Node) {
+        if let Some(making) = node.making() {
+            making.finish().await;
+        }
+        self.early.settle_in(node.id).await;
+    }
+}
+
+/// Whether a name looks like that of a lock.
+fn is_lock(name: &Name) -> bool {
+    let name = name.as_bytes().to_ascii_lowercase();
+    [&b"lock"[..], b".lck", b".pid"]
+        .iter()
+        .any(|word| name.windows(word.len()).any(|part| part == *word))
+}

@@ -1,0 +1,363 @@
+//! Files made early, in mounts of a real host in this process: one round trip, nobody deceived, nothing lost.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+#[path = "../model/world.rs"]
+mod world;
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use world::{Door, World};
+use wormhole::mount::error::FsError;
+use wormhole::mount::handles::{HandleId, OpenHow};
+use wormhole::mount::inodes::Ino;
+use wormhole::mount::link::Link;
+use wormhole::mount::vfs::{CreateHow, Vfs};
+use wormhole_protocol::{AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat};
+
+const CALLER: Caller = Caller { uid: 0, gid: 0 };
+const RTT: Duration = Duration::from_millis(100);
+const EXISTS: FsError = FsError::Fault(Fault::Exists);
+
+/// A mount, and a directory in which it makes files.
+struct Maker {
+    vfs: Arc<Vfs>,
+    door: Arc<Door>,
+    _link: Arc<Link>,
+}
+
+/// A file being made.
+#[derive(Clone, Copy)]
+struct New {
+    handle: HandleId,
+    ino: Ino,
+}
+
+impl Maker {
+    async fn new(world: &World, number: u8) -> Self {
+        let (vfs, door, link) = world.mount(number, true).await;
+        // It listens by then.
+        sleep(Duration::from_millis(50)).await;
+        Self {
+            vfs,
+            door,
+            _link: link,
+        }
+    }
+
+    async fn dir(&self, name: &str) -> Ino {
+        let found = self.vfs.lookup(Ino::ROOT, name.as_bytes()).await;
+        found.unwrap().unwrap().node.ino
+    }
+
+    /// Knows what is in a directory, and has files in stock there.
+    async fn prepared(&self, name: &str) -> Ino {
+        let dir = self.dir(name).await;
+        self.names(dir).await;
+        let first = format!("first-{}", self.vfs.opens().number().0);
+        let first = self.create(dir, &first, true).await.unwrap();
+        self.close(first).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        dir
+    }
+
+    async fn names(&self, dir: Ino) -> Vec<String> {
+        let handle = self.vfs.opendir(dir).unwrap();
+        let page = self.vfs.readdir(handle, 0).await.unwrap();
+        self.vfs.release(handle);
+        let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
+        let names = page.entries.iter();
+        names.map(|(_, l)| name(l.entry.name.as_bytes())).collect()
+    }
+
+    async fn create(&self, dir: Ino, name: &str, exclusive: bool) -> Result<New, FsError> {
+        let create = CreateHow {
+            mode: 0o640,
+            exclusive,
+            truncate: false,
+        };
+        let how = OpenHow {
+            writes: true,
+            ..OpenHow::default()
+        };
+        let created = self.vfs.create(CALLER, dir, name.as_bytes(), create, how);
+        let (found, opened) = created.await?;
+        Ok(New {
+            handle: opened.handle,
+            ino: found.node.ino,
+        })
+    }
+
+    async fn write(&self, file: New, text: &str) -> Result<(), FsError> {
+        self.vfs.write(file.handle, 0, text.as_bytes()).await
+    }
+
+    async fn close(&self, file: New) -> Result<(), FsError> {
+        let flushed = self.vfs.flush(file.handle, LockOwner(1)).await;
+        self.vfs.release(file.handle);
+        flushed
+    }
+
+    async fn make(&self, dir: Ino, name: &str, text: &str) -> Result<(), FsError> {
+        let file = self.create(dir, name, true).await?;
+        self.write(file, text).await?;
+        self.close(file).await
+    }
+
+    fn far(&self, rtt: Duration) {
+        let millis = u64::try_from(rtt.as_millis()).unwrap();
+        self.door.delay_ms.store(millis, Ordering::Relaxed);
+    }
+}
+
+fn world_with(dirs: &[&str]) -> World {
+    let world = World::new();
+    for dir in dirs {
+        fs::create_dir(world.folder().join(dir)).unwrap();
+    }
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn making_writing_and_closing_a_file_takes_one_round_trip() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    for n in 0..50 {
+        let began = Instant::now();
+        maker.make(dir, &format!("f{n}"), "content").await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= RTT && took < RTT * 12 / 10, "{n}: {took:?}");
+    }
+    // Without content as well.
+    let began = Instant::now();
+    let file = maker.create(dir, "empty", false).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    maker.close(file).await.unwrap();
+    assert!(began.elapsed() < RTT * 12 / 10);
+    for n in 0..50 {
+        let path = world.folder().join(format!("d/f{n}"));
+        assert_eq!(fs::read(path).unwrap(), b"content");
+    }
+    assert_eq!(maker.names(dir).await.len(), 52);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_at_once_find_files_in_stock() {
+    let world = world_with(&["d"]);
+    let maker = Arc::new(Maker::new(&world, 1).await);
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let began = Instant::now();
+    let threads = (0..16).map(|thread| {
+        let maker = maker.clone();
+        tokio::spawn(async move {
+            for n in 0..50 {
+                let name = format!("{thread}-{n}");
+                maker.make(dir, &name, &name).await.unwrap();
+            }
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.await.unwrap();
+    }
+    let took = began.elapsed();
+    assert!(took < RTT * 70, "{took:?}");
+    for (thread, n) in (0..16).flat_map(|t| (0..50).map(move |n| (t, n))) {
+        let name = format!("{thread}-{n}");
+        let path = world.folder().join("d").join(&name);
+        assert_eq!(fs::read(path).unwrap(), name.as_bytes());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_looks_here_sees_what_was_made() {
+    let world = world_with(&["d", "e"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    let other = maker.dir("e").await;
+    maker.far(RTT);
+    let file = maker.create(dir, "f", true).await.unwrap();
+    maker.write(file, "four").await.unwrap();
+    let (attr, _) = maker
+        .vfs
+        .getattr(file.ino, Some(file.handle))
+        .await
+        .unwrap();
+    let on_disk = || fs::metadata(world.folder().join("d/f")).unwrap();
+    assert_eq!(
+        (attr.size, attr.id.inode),
+        (4, std::os::unix::fs::MetadataExt::ino(&on_disk()))
+    );
+    assert_eq!((attr.mode & 0o777, attr.links), (0o640, 1));
+    maker.close(file).await.unwrap();
+
+    let file = maker.create(dir, "g", true).await.unwrap();
+    assert!(maker.names(dir).await.contains(&"g".into()));
+    assert_eq!(maker.create(dir, "g", true).await.err(), Some(EXISTS));
+    maker.close(file).await.unwrap();
+
+    let file = maker.create(dir, "h", true).await.unwrap();
+    maker.write(file, "moved").await.unwrap();
+    let vfs = &maker.vfs;
+    let renamed = vfs.rename(CALLER, (dir, b"h"), (other, b"i"), RenameHow::Replace);
+    renamed.await.unwrap();
+    maker.close(file).await.unwrap();
+    assert_eq!(fs::read(world.folder().join("e/i")).unwrap(), b"moved");
+
+    let file = maker.create(dir, "j", true).await.unwrap();
+    maker.write(file, "gone").await.unwrap();
+    vfs.unlink(CALLER, dir, b"j").await.unwrap();
+    let read = vfs.read(file.handle, 0, 10).await.unwrap();
+    assert_eq!(read, &b"gone"[..]);
+    maker.close(file).await.unwrap();
+    assert!(!world.folder().join("d/j").exists());
+
+    let file = maker.create(dir, "k", true).await.unwrap();
+    let set = AttrChange {
+        mode: Some(0o600),
+        ..AttrChange::default()
+    };
+    assert_eq!(
+        vfs.setattr(CALLER, file.ino, set).await.unwrap().0.mode & 0o777,
+        0o600
+    );
+    vfs.fsync(file.handle, SyncWhat::All).await.unwrap();
+    maker.close(file).await.unwrap();
+
+    // The directory it is made in moves.
+    let file = maker.create(dir, "l", true).await.unwrap();
+    maker.write(file, "along").await.unwrap();
+    let renamed = vfs.rename(CALLER, (Ino::ROOT, b"d"), (other, b"d"), RenameHow::Replace);
+    renamed.await.unwrap();
+    maker.close(file).await.unwrap();
+    assert_eq!(fs::read(world.folder().join("e/d/l")).unwrap(), b"along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_mount_sees_what_was_made_the_moment_it_was() {
+    let dirs: Vec<_> = (0..20).map(|n| format!("d{n}")).collect();
+    let world = world_with(&dirs.iter().map(String::as_str).collect::<Vec<_>>());
+    let (maker, other) = (Maker::new(&world, 1).await, Maker::new(&world, 2).await);
+    let mut prepared = Vec::new();
+    for dir in &dirs {
+        prepared.push(maker.prepared(dir).await);
+    }
+    maker.far(Duration::from_millis(20));
+    for (n, (dir, ino)) in dirs.iter().zip(prepared).enumerate() {
+        let began = Instant::now();
+        let file = maker.create(ino, "f", true).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "early");
+        maker.write(file, "bytes").await.unwrap();
+        let theirs = other.dir(dir).await;
+        match n % 3 {
+            0 => assert!(
+                other.vfs.lookup(theirs, b"f").await.unwrap().is_ok(),
+                "{dir}"
+            ),
+            1 => assert!(other.names(theirs).await.contains(&"f".into()), "{dir}"),
+            _ => assert_eq!(other.create(theirs, "f", true).await.err(), Some(EXISTS)),
+        }
+        maker.close(file).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_mounts_that_make_the_same_file_one_does() {
+    let dirs: Vec<_> = (0..40).map(|n| format!("d{n}")).collect();
+    let world = world_with(&dirs.iter().map(String::as_str).collect::<Vec<_>>());
+    let (one, two) = (Maker::new(&world, 1).await, Maker::new(&world, 2).await);
+    let mut prepared = Vec::new();
+    for dir in &dirs {
+        prepared.push(one.prepared(dir).await);
+    }
+    one.far(Duration::from_millis(4));
+    two.far(Duration::from_millis(2));
+    for (n, (dir, ours)) in dirs.iter().zip(prepared).enumerate() {
+        let theirs = two.dir(dir).await;
+        let early = Duration::from_micros(200 * (n as u64 % 20));
+        let first = async {
+            sleep(early).await;
+            let file = one.create(ours, "f", true).await?;
+            one.write(file, "one").await?;
+            one.close(file).await
+        };
+        let (first, second) = tokio::join!(first, two.make(theirs, "f", "two"));
+        let content = fs::read(world.folder().join(dir).join("f")).unwrap();
+        match (first, second) {
+            (Ok(()), Err(EXISTS)) => assert_eq!(content, b"one", "{dir}"),
+            (Err(EXISTS), Ok(())) => assert_eq!(content, b"two", "{dir}"),
+            other => panic!("{dir}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_a_program_of_the_host_was_faster_is_told_at_the_close() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    for (n, text) in ["", "ours"].into_iter().enumerate() {
+        maker.names(dir).await;
+        let name = format!("f{n}");
+        let path = world.folder().join("d").join(&name);
+        fs::write(&path, "theirs").unwrap();
+        let file = maker.create(dir, &name, true).await.unwrap();
+        if !text.is_empty() {
+            maker.write(file, text).await.unwrap();
+        }
+        let flushed = maker.vfs.flush(file.handle, LockOwner(1)).await;
+        assert_eq!(flushed, Err(EXISTS), "{name}");
+        assert!(maker.write(file, "more").await.is_err());
+        assert!(maker.vfs.fsync(file.handle, SyncWhat::All).await.is_err());
+        maker.vfs.release(file.handle);
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        let found = maker.vfs.lookup(dir, name.as_bytes()).await.unwrap();
+        let found = found.ok().unwrap();
+        assert_ne!(found.node.ino, file.ino);
+        assert_eq!(found.attr.size, 6);
+        // And on it goes.
+        maker.make(dir, &format!("after{n}"), "x").await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+        maker.make(dir, &format!("again{n}"), "x").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn locks_are_made_by_the_host_first() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    fs::write(world.folder().join("d/index.lock"), "theirs").unwrap();
+    let created = maker.create(dir, "index.lock", true).await;
+    assert_eq!(created.err(), Some(EXISTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_in_between_loses_nothing() {
+    let world = world_with(&["d"]);
+    let maker = Arc::new(Maker::new(&world, 1).await);
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    for n in 0..20 {
+        let name = format!("f{n}");
+        let file = maker.create(dir, &name, true).await.unwrap();
+        maker.write(file, &name).await.unwrap();
+        let closing = {
+            let maker = maker.clone();
+            tokio::spawn(async move { maker.close(file).await })
+        };
+        sleep(RTT * n / 15).await;
+        maker.door.cut();
+        closing.await.unwrap().unwrap();
+        let path = world.folder().join("d").join(&name);
+        assert_eq!(fs::read(path).unwrap(), name.as_bytes());
+        sleep(RTT * 30).await;
+        maker.make(dir, &format!("slow{n}"), "").await.unwrap();
+        sleep(RTT * 30).await;
+    }
+}
