@@ -99,6 +99,10 @@ pub(super) async fn known(core: &Core, seq: Seq, settled: Seq) -> Option<Reply> 
 
 /// Takes in what belongs to a change, and does it unless another arrival was first.
 async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Result<Reply, NoBody> {
+    // Whoever waits for another mount takes up nothing that that one may be waiting for.
+    let leases = core.service.leases();
+    let scope = Scope::of_change(&asked.change);
+    let visit = leases.enter(core.key(), scope, true).await;
     let slot = core.slot(class(&asked.change)).await;
     let body = take_in(core, &asked.change, source).await?;
     let begun = core.held.answers.begin(asked.seq);
@@ -106,6 +110,7 @@ async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Resul
     if let Some(duty) = duty {
         let core = core.clone();
         tokio::spawn(async move {
+            let _visit = visit;
             let done = run(&core, slot, asked, body).await;
             duty.answer(done.unwrap_or_else(Reply::Fault));
         });
@@ -193,10 +198,6 @@ async fn take_in(
 /// Does a change.
 async fn run(core: &Arc<Core>, slot: Slot, asked: Asked, body: Body) -> Result<Reply, Fault> {
     let Asked { caller, change, .. } = asked;
-    let leases = core.service.leases();
-    let _visit = leases
-        .enter(core.key(), Scope::of_change(&change), true)
-        .await;
     match change {
         Change::Copy {
             from,

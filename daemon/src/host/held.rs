@@ -9,7 +9,7 @@
 //! Lock: `opens`, leaf.
 
 use super::change::Answers;
-use super::limits::HELD_OPENS_MAX;
+use super::limits::{HELD_OPENS_MAX, SPARE_OPENS_MIN};
 use super::locks::Locks;
 use super::reserve::Reserved;
 use super::resources::Resources;
@@ -132,6 +132,13 @@ impl Held {
             _own: own,
             _host: host.ok_or(Fault::Exhausted)?,
         })
+    }
+
+    /// The same for what is only kept in stock: where there is plenty.
+    pub(super) fn spare_room(&self) -> Option<Room> {
+        let plenty = self.own.available_permits() > HELD_OPENS_MAX / 2
+            && self.shared.available_permits() > SPARE_OPENS_MIN;
+        plenty.then(|| self.room().ok()).flatten()
     }
 
     /// What is open under a number.

@@ -146,6 +146,8 @@ pub(super) const SOLE_LEASES_MAX: usize = 256;
 pub(super) const SOLE_REST: Duration = Duration::from_secs(10);
 /// Reserved files of one mount.
 pub(super) const MOUNT_RESERVED_MAX: usize = 512;
+/// Opens that are left to those who need them before anything is kept in stock.
+pub(super) const SPARE_OPENS_MIN: usize = 1024;
 /// How long a reserved file waits to be named, at the least; it is found out with the next sweep.
 pub(super) const RESERVED_KEPT: Duration = Duration::from_secs(60);
 /// Pushes that wait for one mount: directories of which there is news.
@@ -203,6 +205,8 @@ const _: () = assert!(WRITE_BYTES_MAX <= SESSION_WRITE_EXTRA_BYTES);
 const _: () = assert!(SESSION_WRITE_EXTRA_BYTES <= HOST_WRITE_SHARED_BYTES);
 const _: () = assert!(COPY_BUFFER_BYTES <= RESERVE_WRITE_BYTES);
 const _: () = assert!(SESSIONS_MAX < HELD_MOUNTS_MAX);
+const _: () = assert!(MOUNT_RESERVED_MAX < HELD_OPENS_MAX / 2);
+const _: () = assert!(SPARE_OPENS_MIN < HOST_HELD_OPENS_MAX);
 const _: () = assert!(PUSH_NAMES_MAX <= PUSH_NAMES_WAITING_MAX);
 // Whoever holds nothing can always read a whole segment, and so make progress.
 const _: () = assert!(RESERVE_DEMAND_BYTES >= SEGMENT_BYTES + FIRST_SEGMENT_BYTES);

@@ -105,7 +105,7 @@ fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {
     if reserved.is_full() {
         return None;
     }
-    let room = core.held.room().ok()?;
+    let room = core.held.spare_room()?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let fd = openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).ok()?;
     let now = meta::now();

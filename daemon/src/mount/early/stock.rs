@@ -36,6 +36,8 @@ struct Stock {
     coming: u8,
     /// Not to be asked for before.
     not_before: Instant,
+    /// When the last file was made the slow way.
+    made: Option<Instant>,
 }
 
 impl Default for Stocks {
@@ -51,11 +53,15 @@ impl Stocks {
     /// A file, the number of the stock it is from, and how many to ask for in its place.
     pub(super) fn take(&mut self, dir: FileId, now: Instant) -> Option<(Attr, u64, u8)> {
         let stock = self.by_dir.get_mut(&dir)?;
+        let before = stock.files.len();
         stock
             .files
             .retain(|(_, at)| now.saturating_duration_since(*at) < YOUNG);
+        let is_used_up = before == 0 && stock.coming > 0;
         let Some((attr, _)) = stock.files.pop() else {
-            stock.wanted = (2 * stock.wanted).min(RESERVED_FILES_MAX);
+            if is_used_up {
+                stock.wanted = (2 * stock.wanted).min(RESERVED_FILES_MAX);
+            }
             return None;
         };
         let refill = stock.missing();
@@ -63,7 +69,8 @@ impl Stocks {
         Some((attr, stock.number, refill))
     }
 
-    /// How many files are to be asked for, and for which stock; none if none are.
+    /// A file was made the slow way. How many files are to be asked for, and for which stock; none if none are:
+    /// one file does not mean that more will follow.
     pub(super) fn want(&mut self, dir: &Arc<Node>, now: Instant) -> Option<(u64, u8)> {
         let next = self.next + 1;
         let stock = self.by_dir.get_or_insert_mut(dir.id, || Stock {
@@ -73,10 +80,13 @@ impl Stocks {
             wanted: WANTED_MIN,
             coming: 0,
             not_before: now,
+            made: None,
         });
         self.next = next;
+        let made = stock.made.replace(now);
+        let follows = made.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         let count = stock.missing();
-        if count == 0 || stock.coming > 0 || now < stock.not_before {
+        if !follows || count == 0 || stock.coming > 0 || now < stock.not_before {
             return None;
         }
         stock.coming = count;
