@@ -297,32 +297,30 @@ impl Early {
 
     /// A file is made in `dir` the slow way: wants the next ones not to be.
     pub fn want(self: &Arc<Self>, dir: &Arc<Node>) {
-        let now = Instant::now();
-        if self
-            .leases
-            .held(dir.id, now)
-            .is_none_or(|held| held.until <= now)
-        {
+        if !self.leases.are_given() {
             return;
         }
-        let Ok(reference) = dir.reference() else {
-            return;
+        let wanted = self.state.lock().stocks.want(dir, Instant::now());
+        if let Some((stock, count)) = wanted {
+            let (this, dir) = (self.clone(), dir.clone());
+            tokio::spawn(async move {
+                let files = this.reserve(&dir, count).await.unwrap_or_default();
+                let mut state = this.state.lock();
+                state.stocks.refill(dir.id, stock, count, files);
+            });
+        }
+    }
+
+    async fn reserve(&self, dir: &Arc<Node>, count: u8) -> Result<Vec<Attr>, FsError> {
+        self.beliefs.lease_listing(dir).await;
+        let request = Request::Reserve {
+            dir: dir.reference()?,
+            count,
         };
-        let Some((stock, count)) = self.state.lock().stocks.want(dir, now) else {
-            return;
-        };
-        let (this, id) = (self.clone(), dir.id);
-        tokio::spawn(async move {
-            let request = Request::Reserve {
-                dir: reference,
-                count,
-            };
-            let files = match this.remote.call(request).await.map(|answer| answer.reply) {
-                Ok(Reply::Reserved(files)) => files,
-                _ => Vec::new(),
-            };
-            this.state.lock().stocks.refill(id, stock, count, files);
-        });
+        match self.remote.call(request).await?.reply {
+            Reply::Reserved(files) => Ok(files),
+            _ => Err(FsError::Io),
+        }
     }
 
     /// A directory is not held alone any more. Returns when all that was made in it was answered.

@@ -284,6 +284,11 @@ impl Leases {
         (!state.asleep).then_some(due.max(now))
     }
 
+    /// Whether the host gives any.
+    pub fn are_given(&self) -> bool {
+        self.state.lock().term.is_some()
+    }
+
     /// Whether somebody waits for the term to be renewed.
     pub fn is_wanted(&self) -> bool {
         self.state.lock().wanted

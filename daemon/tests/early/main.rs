@@ -149,6 +149,21 @@ async fn making_writing_and_closing_a_file_takes_one_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_it_does_in_a_directory_that_was_made_here() {
+    let world = World::new();
+    let maker = Maker::new(&world, 1).await;
+    maker.far(RTT);
+    let made = maker.vfs.make_dir(CALLER, Ino::ROOT, b"d", 0o755);
+    let dir = made.await.unwrap().node.ino;
+    let began = Instant::now();
+    for n in 0..30 {
+        maker.make(dir, &format!("f{n}"), "content").await.unwrap();
+    }
+    let took = began.elapsed();
+    assert!(took < RTT * 36, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_at_once_find_files_in_stock() {
     let world = world_with(&["d"]);
     let maker = Arc::new(Maker::new(&world, 1).await);

@@ -269,6 +269,24 @@ impl Beliefs {
         true
     }
 
+    /// Has the listing of a directory under a lease, if it is under none: one that was made here, for example.
+    /// Not where single names are.
+    pub async fn lease_listing(self: &Arc<Self>, dir: &Arc<Node>) {
+        let now = Instant::now();
+        let held = self.leases.held(dir.id, now);
+        let listing = self.listings.get(dir.id);
+        let leased = listing.as_ref().is_some_and(|known| known.heard().leased);
+        if leased || listing.is_none() && held.is_some_and(|held| now < held.until) {
+            return;
+        }
+        let subject = Subject::Listing(dir.id);
+        let mut renewed = self.renewed.subscribe();
+        self.fetch_listing(dir, listing);
+        let done = renewed.wait_for(|()| !self.under_way.lock().subjects.contains(&subject));
+        // Late, or not at all: then the next files are made as this one was.
+        let _ = timeout(REVIVAL_MAX, done).await;
+    }
+
     /// The listing of a directory, if it was told under a lease that is over.
     fn formerly_leased(&self, dir: FileId) -> Option<Arc<Listing>> {
         let listing = self.listings.get(dir)?;

@@ -52,8 +52,9 @@ impl Vfs {
     /// [`Fault::NoAttribute`] for one that is not there or never travels.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, FsError> {
         let node = self.inodes.get(ino)?;
-        self.made_first(&node).await;
+        // The kernel asks for one of these before it writes.
         let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
+        self.made_first(&node).await;
         let request = Request::GetXattr {
             node: node.reference()?,
             name,
