@@ -35,7 +35,18 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-fn check(cases: u32, cuts: bool, leases: bool) {
+/// Which mounts do it.
+#[derive(Clone, Copy)]
+enum Mounts {
+    /// Two, which believe nothing.
+    Doubting,
+    /// Two, which believe what is leased.
+    Leased,
+    /// One, which makes its files early.
+    Alone,
+}
+
+fn check(cases: u32, cuts: bool, mounts: Mounts) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -43,37 +54,54 @@ fn check(cases: u32, cuts: bool, leases: bool) {
         .unwrap();
     let steps = vec(op::step(cuts), 1..STEPS_MAX);
     proptest!(config(cases), |(steps in steps)| {
-        let done: Result<(), String> = runtime.block_on(run::run(&steps, leases));
+        let done: Result<(), String> = runtime.block_on(async {
+            match mounts {
+                Mounts::Doubting => run::run(&steps, false).await,
+                Mounts::Leased => run::run(&steps, true).await,
+                Mounts::Alone => run::run_alone(&steps).await,
+            }
+        });
         prop_assert!(done.is_ok(), "{}", done.unwrap_err());
     });
 }
 
 #[test]
 fn two_mounts_do_what_the_model_does() {
-    check(150, false, false);
+    check(150, false, Mounts::Doubting);
 }
 
 #[test]
 fn connections_that_are_cut_lose_nothing_and_repeat_nothing() {
-    check(100, true, false);
+    check(100, true, Mounts::Doubting);
 }
 
 #[test]
 fn two_mounts_that_hold_leases_do_what_the_model_does() {
-    check(150, false, true);
+    check(150, false, Mounts::Leased);
 }
 
 #[test]
 fn mounts_that_hold_leases_and_are_cut_off_do_what_the_model_does() {
-    check(50, true, true);
+    check(50, true, Mounts::Leased);
+}
+
+#[test]
+fn a_mount_that_makes_files_early_does_what_the_model_does() {
+    check(150, false, Mounts::Alone);
+}
+
+#[test]
+fn a_mount_that_makes_files_early_and_is_cut_off_does_what_the_model_does() {
+    check(50, true, Mounts::Alone);
 }
 
 /// For a night: `cargo test --test model -- --ignored`.
 #[test]
 #[ignore = "takes hours"]
 fn two_mounts_do_what_the_model_does_for_long() {
-    check(10_000, true, false);
-    check(10_000, true, true);
+    check(10_000, true, Mounts::Doubting);
+    check(10_000, true, Mounts::Leased);
+    check(10_000, true, Mounts::Alone);
 }
 
 /// The shapes of sequences that are worth doing every time.
@@ -83,5 +111,6 @@ async fn the_seeds() {
         let steps: Vec<Step> = steps;
         run::run(&steps, false).await.unwrap();
         run::run(&steps, true).await.unwrap();
+        run::run_alone(&steps).await.unwrap();
     }
 }

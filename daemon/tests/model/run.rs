@@ -29,9 +29,47 @@ struct Run {
     mounts: [Mount; 2],
     slots: [[Option<Slot>; SLOTS]; 2],
     tree: Tree,
+    /// Who looks at what was closed.
+    reader: Option<usize>,
 }
 
 type Check = Result<(), String>;
+
+/// Runs the steps in one mount, which holds what it looks into alone, and looks at everything in both afterwards.
+pub(crate) async fn run_alone(steps: &[Step]) -> Check {
+    let world = World::new();
+    let mounts = [
+        Mount::new(world.mount(1, true).await),
+        Mount::new(world.mount(2, true).await),
+    ];
+    // Two files, and further ones are made early.
+    mounts[0].list("").await.map_err(|e| format!("{e:?}"))?;
+    for _ in 0..2 {
+        let open = mounts[0].create("", "warm", true, false).await;
+        let open = open.map_err(|e| format!("{e:?}"))?;
+        let closed = mounts[0].close(open).await;
+        closed.map_err(|e| format!("{e:?}"))?;
+        let gone = mounts[0].unlink("", "warm").await;
+        gone.map_err(|e| format!("{e:?}"))?;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    let mut run = Run {
+        world,
+        mounts,
+        slots: [[None; SLOTS]; 2],
+        tree: Tree::new(),
+        reader: Some(0),
+    };
+    for (number, step) in steps.iter().enumerate() {
+        let step = Step {
+            mount: 0,
+            ..step.clone()
+        };
+        let done = run.step(&step).await;
+        done.map_err(|error| format!("step {number}, {step:?}: {error}"))?;
+    }
+    run.finish().await
+}
 
 /// Runs the steps, in mounts that believe what is leased or nothing, and looks at everything afterwards.
 pub(crate) async fn run(steps: &[Step], leases: bool) -> Check {
@@ -45,6 +83,7 @@ pub(crate) async fn run(steps: &[Step], leases: bool) -> Check {
         mounts,
         slots: [[None; SLOTS]; 2],
         tree: Tree::new(),
+        reader: None,
     };
     for (number, step) in steps.iter().enumerate() {
         let done = run.step(step).await;
@@ -190,7 +229,7 @@ impl Run {
             let Some(dir) = self.dir(dir) else { continue };
             let entries = self.tree.entries(dir).iter();
             for (name, _) in entries.filter(|(_, id)| **id == slot.id) {
-                let read = self.mounts[1 - mount].read_all(dir_name, name).await;
+                let read = self.mounts[self.reader.unwrap_or(1 - mount)].read_all(dir_name, name).await;
                 let read = read.map_err(|error| format!("read after close: {error:?}"))?;
                 same_bytes("what was closed", &read, self.tree.bytes(slot.id))?;
             }
