@@ -390,13 +390,6 @@ impl Beliefs {
         self.listings.put(dir, listing);
     }
 
-    /// Whether it is known, under a lease, that there is no such name.
-    pub fn knows_absent(&self, dir: &Node, name: &Name) -> bool {
-        let terms = self.terms(dir.id);
-        let told = self.believed(dir, name);
-        told.is_some_and(|told| told.attr.is_none() && terms.is_leased(told.heard))
-    }
-
     /// What is believed of a name now; of two sayings the later one.
     fn believed(&self, dir: &Node, name: &Name) -> Option<Told> {
         let terms = self.terms(dir.id);

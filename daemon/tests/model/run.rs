@@ -229,7 +229,9 @@ impl Run {
             let Some(dir) = self.dir(dir) else { continue };
             let entries = self.tree.entries(dir).iter();
             for (name, _) in entries.filter(|(_, id)| **id == slot.id) {
-                let read = self.mounts[self.reader.unwrap_or(1 - mount)].read_all(dir_name, name).await;
+                let read = self.mounts[self.reader.unwrap_or(1 - mount)]
+                    .read_all(dir_name, name)
+                    .await;
                 let read = read.map_err(|error| format!("read after close: {error:?}"))?;
                 same_bytes("what was closed", &read, self.tree.bytes(slot.id))?;
             }

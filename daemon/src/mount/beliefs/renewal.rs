@@ -269,6 +269,13 @@ impl Beliefs {
         true
     }
 
+    /// Whether it is known, under a lease, that there is no such name.
+    pub fn knows_absent(&self, dir: &Node, name: &Name) -> bool {
+        let terms = self.terms(dir.id);
+        let told = self.believed(dir, name);
+        told.is_some_and(|told| told.attr.is_none() && terms.is_leased(told.heard))
+    }
+
     /// Has the listing of a directory under a lease, if it is under none: one that was made here, for example.
     /// Not where single names are.
     pub async fn lease_listing(self: &Arc<Self>, dir: &Arc<Node>) {
