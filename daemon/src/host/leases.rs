@@ -161,8 +161,8 @@ impl Leases {
         })
     }
 
-    /// A mount is about to look or change something: waits until nobody holds alone what it sees. A change is
-    /// noted until what is returned is dropped.
+    /// A mount is about to look or change something: waits until nobody holds alone what it sees. Nobody else does
+    /// until what is returned is dropped.
     pub(super) async fn enter(&self, key: MountKey, scope: Scope, changes: bool) -> Option<Visit> {
         let running = self.listening()?.clone();
         if scope.is_empty() {
@@ -173,9 +173,9 @@ impl Leases {
                 let mut table = running.table.lock();
                 let waits = table.recall(key, &scope, Instant::now());
                 if waits.is_empty() {
-                    let visit = changes.then(|| table.visit(key, scope));
+                    let visit = table.visit(key, scope, changes);
                     drop(table);
-                    return visit.map(|visit| Visit { running, visit });
+                    return Some(Visit { running, visit });
                 }
                 waits
             };
@@ -192,7 +192,7 @@ impl Leases {
     }
 
     /// Whether a mount holds a directory alone; see [`Table::is_sole`].
-    pub(super) fn is_sole(&self, key: MountKey, dir: FileId) -> bool {
+    pub(super) fn is_sole(&self, key: MountKey, dir: (FileId, &RelPath)) -> bool {
         self.listening()
             .is_some_and(|running| running.table.lock().is_sole(key, dir))
     }
@@ -364,7 +364,7 @@ impl Drop for Ear {
     }
 }
 
-/// A change that may not meet a sole lease of others.
+/// A request that may not meet a sole lease of others.
 pub(super) struct Visit {
     running: Arc<Running>,
     visit: VisitId,

@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
-use wormhole_protocol::{Attr, Fault, FileId, NodeRef, Reply};
+use wormhole_protocol::{Attr, Fault, FileId, NodeRef, RelPath, Reply};
 
 /// The reserved files of one mount.
 #[derive(Debug, Default)]
@@ -89,15 +89,15 @@ fn reserve(core: &Core, dir: &NodeRef, count: u8) -> Result<Vec<Attr>, Fault> {
     if !may || !leases.claim(core.key(), core.number, (id, &dir.path)) {
         return Ok(Vec::new());
     }
-    Ok(more(core, &node, id, count))
+    Ok(more(core, &node, (id, &dir.path), count))
 }
 
 /// Reserves up to `count` files in a directory its mount holds alone, as many as can be.
-pub(super) fn more(core: &Core, dir: &OwnedFd, id: FileId, count: u8) -> Vec<Attr> {
-    if count == 0 || !core.service.leases().is_sole(core.key(), id) {
+pub(super) fn more(core: &Core, dir: &OwnedFd, at: (FileId, &RelPath), count: u8) -> Vec<Attr> {
+    if count == 0 || !core.service.leases().is_sole(core.key(), at) {
         return Vec::new();
     }
-    (0..count).map_while(|_| one(core, dir, id)).collect()
+    (0..count).map_while(|_| one(core, dir, at.0)).collect()
 }
 
 fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {

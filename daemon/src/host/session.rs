@@ -387,7 +387,7 @@ impl Session {
             return core.reply(sink, Reply::Fault(Fault::ReadOnly)).await;
         }
         let leases = core.service.leases();
-        let _ = leases.enter(core.key(), Scope::of(&request), false).await;
+        let _visit = leases.enter(core.key(), Scope::of(&request), false).await;
         match request {
             Request::Reserve { dir, count } => {
                 sink.prioritize(priority::META);

@@ -38,7 +38,7 @@ use stock::Stocks;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use wormhole_protocol::{
-    Attr, BodyLen, Caller, Change, FileId, Name, Named, NewFile, OpenId, Reply, Request,
+    Attr, BodyLen, Caller, Change, FileId, Name, Named, NewFile, NodeRef, OpenId, Reply, Request,
 };
 
 /// The host is asked after so long at the latest, if nothing is being written.
@@ -89,6 +89,8 @@ enum First {
 pub struct Taken {
     /// Its attributes when it was reserved.
     pub attr: Attr,
+    /// Its directory where it was reserved in: elsewhere others may have looked.
+    dir: NodeRef,
     making: Arc<Making>,
     open: OpenId,
     stock: u64,
@@ -167,7 +169,8 @@ impl Early {
         if state.making.values().any(is_same) {
             return None;
         }
-        let (attr, stock, refill) = state.stocks.take(dir.id, now)?;
+        let at = dir.reference().ok()?;
+        let (attr, stock, refill) = state.stocks.take(&at.path, dir.id, now)?;
         let making = Arc::new(Making {
             dir: dir.clone(),
             name: name.clone(),
@@ -179,6 +182,7 @@ impl Early {
         self.count.fetch_add(1, Ordering::Release);
         Some(Taken {
             attr,
+            dir: at,
             making,
             open,
             stock,
@@ -252,7 +256,7 @@ impl Early {
     ) -> Result<Named, FsError> {
         let len = u32::try_from(body.len()).ok().and_then(BodyLen::new);
         let new = NewFile {
-            dir: taken.making.dir.reference()?,
+            dir: taken.dir.clone(),
             name: taken.making.name.clone(),
             mode,
             file: taken.attr.id,
@@ -300,23 +304,25 @@ impl Early {
         if !self.leases.are_given() {
             return;
         }
-        let wanted = self.state.lock().stocks.want(dir, Instant::now());
+        let Ok(at) = dir.reference() else {
+            return;
+        };
+        let mut state = self.state.lock();
+        let wanted = state.stocks.want(dir, &at.path, Instant::now());
+        drop(state);
         if let Some((stock, count)) = wanted {
             let (this, dir) = (self.clone(), dir.clone());
             tokio::spawn(async move {
-                let files = this.reserve(&dir, count).await.unwrap_or_default();
+                let files = this.reserve(&dir, at, count).await.unwrap_or_default();
                 let mut state = this.state.lock();
                 state.stocks.refill(dir.id, stock, count, files);
             });
         }
     }
 
-    async fn reserve(&self, dir: &Arc<Node>, count: u8) -> Result<Vec<Attr>, FsError> {
+    async fn reserve(&self, dir: &Arc<Node>, at: NodeRef, count: u8) -> Result<Vec<Attr>, FsError> {
         self.beliefs.lease_listing(dir).await;
-        let request = Request::Reserve {
-            dir: dir.reference()?,
-            count,
-        };
+        let request = Request::Reserve { dir: at, count };
         match self.remote.call(request).await?.reply {
             Reply::Reserved(files) => Ok(files),
             _ => Err(FsError::Io),

@@ -346,6 +346,44 @@ async fn that_a_program_of_the_host_was_faster_is_told_at_the_close() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_program_of_the_host_moved_is_held_alone_where_it_is_only() {
+    let world = world_with(&["p", "p/d"]);
+    let (maker, other) = (Maker::new(&world, 1).await, Maker::new(&world, 2).await);
+    let parent = maker.dir("p").await;
+    let found = maker.vfs.lookup(parent, b"d").await.unwrap().ok().unwrap();
+    let dir = found.node.ino;
+    for n in 0..4 {
+        maker.make(dir, &format!("first{n}"), "").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    fs::rename(world.folder().join("p"), world.folder().join("q")).unwrap();
+    sleep(Duration::from_millis(50)).await;
+    for mount in [&other, &maker] {
+        let parent = mount.dir("q").await;
+        let found = mount.vfs.lookup(parent, b"d").await.unwrap().ok().unwrap();
+        assert!(
+            mount
+                .vfs
+                .lookup(found.node.ino, b"f")
+                .await
+                .unwrap()
+                .is_err()
+        );
+        mount.names(found.node.ino).await;
+        mount.far(RTT);
+    }
+    // The other has looked there, and nobody told the maker.
+    let began = Instant::now();
+    let file = maker.create(dir, "f", true).await.unwrap();
+    assert!(began.elapsed() >= RTT, "the host was asked");
+    maker.close(file).await.unwrap();
+    let parent = other.dir("q").await;
+    let found = other.vfs.lookup(parent, b"d").await.unwrap().ok().unwrap();
+    let again = other.create(found.node.ino, "f", true).await;
+    assert_eq!(again.err(), Some(EXISTS));
+}
+
 #[tokio::test]
 async fn locks_are_made_by_the_host_first() {
     let world = world_with(&["d"]);

@@ -13,9 +13,9 @@ use wormhole_protocol::limits::{
 use wormhole_protocol::{
     Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
     FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
-    ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push, ReadUrgency, Refusal,
-    RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp, TreeFrame,
-    Verdict, WantedName, Welcome, XattrName,
+    ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push, ReadUrgency,
+    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp,
+    TreeFrame, Verdict, WantedName, Welcome, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.

@@ -52,7 +52,7 @@ pub(super) fn name(
         attr: attr_now(core, &fd)?,
         dir: place.dir_attr(core)?,
         unwritten,
-        reserved: more(core, &place.dir, dir, new.refill),
+        reserved: more(core, &place.dir, (dir, &new.dir.path), new.refill),
     };
     let open = Open::new(new.file, fd, Access::ReadWrite, true, room);
     core.held.hold(new.open, open.at(place.path));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::limits::RESERVED_FILES_MAX;
-use wormhole_protocol::{Attr, FileId, FileKind, Name};
+use wormhole_protocol::{Attr, FileId, FileKind, Name, RelPath};
 
 /// Directories with files in stock.
 const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -30,6 +30,8 @@ pub(super) struct Stocks {
 struct Stock {
     number: u64,
     dir: Arc<Node>,
+    /// Where that was.
+    path: RelPath,
     files: Vec<(Attr, Instant)>,
     wanted: u8,
     /// Asked for, and not yet there.
@@ -51,7 +53,16 @@ impl Default for Stocks {
 
 impl Stocks {
     /// A file, the number of the stock it is from, and how many to ask for in its place.
-    pub(super) fn take(&mut self, dir: FileId, now: Instant) -> Option<(Attr, u64, u8)> {
+    pub(super) fn take(
+        &mut self,
+        path: &RelPath,
+        dir: FileId,
+        now: Instant,
+    ) -> Option<(Attr, u64, u8)> {
+        if self.by_dir.peek(&dir)?.path != *path {
+            self.by_dir.pop(&dir);
+            return None;
+        }
         let stock = self.by_dir.get_mut(&dir)?;
         let before = stock.files.len();
         stock
@@ -71,11 +82,17 @@ impl Stocks {
 
     /// A file was made the slow way. How many files are to be asked for, and for which stock; none if none are:
     /// one file does not mean that more will follow.
-    pub(super) fn want(&mut self, dir: &Arc<Node>, now: Instant) -> Option<(u64, u8)> {
+    pub(super) fn want(
+        &mut self,
+        dir: &Arc<Node>,
+        path: &RelPath,
+        now: Instant,
+    ) -> Option<(u64, u8)> {
         let next = self.next + 1;
         let stock = self.by_dir.get_or_insert_mut(dir.id, || Stock {
             number: next,
             dir: dir.clone(),
+            path: path.clone(),
             files: Vec::new(),
             wanted: WANTED_MIN,
             coming: 0,

@@ -1,12 +1,13 @@
 //! Sole leases: who may make files in a directory before this host is asked.
 //!
 //! Invariants
-//! - Of a directory that one mount holds alone no other holds a lease, and no change of another mount's is under
-//!   way there.
+//! - Of a directory that one mount holds alone no other holds a lease, and no request of another mount's that looks
+//!   or changes anything there is under way: it would be answered without a lease, and believed all the same.
 //! - Who looks or changes anything there ([`Scope`]) waits until the holder has heard that it is shared, which
 //!   it says only once all it made before was answered; at most to the end of the holder's lease.
 //!
-//! Places are paths, as requests name them. What makes a path lead elsewhere ends what is held alone beneath it.
+//! Places are paths, as requests name them. What makes a path lead elsewhere ends what is held alone beneath it; who
+//! comes by another path than he was given it by holds it alone no more.
 
 use super::super::super::limits::{SOLE_LEASES_MAX, SOLE_REST};
 use super::super::super::watch::Watching;
@@ -22,15 +23,21 @@ use wormhole_protocol::{Change, FileId, Name, NodeRef, RelPath, Request};
 /// Directories of which is remembered that they were shared lately.
 const RESTING_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Which change of a mount is under way.
+/// Which request of a mount is under way.
 pub(in super::super) type VisitId = u64;
 
 /// The leases held alone, and what must be over before another is.
 pub(super) struct Soles {
     by_dir: HashMap<FileId, Sole>,
-    visits: HashMap<VisitId, (MountKey, Scope)>,
+    visits: HashMap<VisitId, Visiting>,
     next: VisitId,
     resting: LruCache<FileId, Instant>,
+}
+
+struct Visiting {
+    key: MountKey,
+    scope: Scope,
+    changes: bool,
 }
 
 struct Sole {
@@ -229,17 +236,30 @@ impl<W: Watching> Table<W> {
             && dir.holdings.iter().any(|(key, _)| *key == sole.holder)
     }
 
-    /// A change of a mount begins; until [`Self::left`] nobody else gets what it touches for himself alone.
-    pub(in super::super) fn visit(&mut self, key: MountKey, scope: Scope) -> VisitId {
-        // What this mount moves itself it holds alone no more: the places of these leases are no longer there.
-        let moved = |sole: &Sole| sole.holder == key && scope.moves(&sole.path);
-        self.soles.by_dir.retain(|_, sole| !moved(sole));
+    /// A mount begins to look or to change something; until [`Self::left`] nobody else gets what it touches for
+    /// himself alone, nor itself what it moves.
+    pub(in super::super) fn visit(
+        &mut self,
+        key: MountKey,
+        scope: Scope,
+        changes: bool,
+    ) -> VisitId {
+        if changes {
+            // The places of these leases are about to be elsewhere.
+            let moved = |sole: &Sole| sole.holder == key && scope.moves(&sole.path);
+            self.soles.by_dir.retain(|_, sole| !moved(sole));
+        }
+        let visiting = Visiting {
+            key,
+            scope,
+            changes,
+        };
         self.soles.next += 1;
-        self.soles.visits.insert(self.soles.next, (key, scope));
+        self.soles.visits.insert(self.soles.next, visiting);
         self.soles.next
     }
 
-    /// A change has come to its end.
+    /// It has come to its end.
     pub(in super::super) fn left(&mut self, visit: VisitId) {
         self.soles.visits.remove(&visit);
     }
@@ -260,8 +280,12 @@ impl<W: Watching> Table<W> {
         if mount.session != session || !mount.connected || mount.fenced.is_some() || shunned {
             return false;
         }
-        if self.is_sole(key, id) {
+        if self.is_sole(key, (id, path)) {
             return true;
+        }
+        let is_waited_for = |sole: &Sole| sole.recalled.is_some_and(|(_, until)| now < until);
+        if self.soles.by_dir.get(&id).is_some_and(is_waited_for) {
+            return false;
         }
         let alone = self.dirs.peek(&id).is_some_and(|dir| {
             dir.path == *path
@@ -271,7 +295,11 @@ impl<W: Watching> Table<W> {
         });
         let rests = |since: &Instant| now.saturating_duration_since(*since) < SOLE_REST;
         let rests = self.soles.resting.peek(&id).is_some_and(rests);
-        let visited = |(other, scope): &(MountKey, Scope)| *other != key && scope.touches(path);
+        let visited = |visiting: &Visiting| {
+            let scope = &visiting.scope;
+            let is_own = visiting.key == key;
+            !is_own && scope.touches(path) || is_own && visiting.changes && scope.moves(path)
+        };
         if !alone || rests || self.soles.visits.values().any(visited) || !self.has_room(key) {
             return false;
         }
@@ -281,7 +309,8 @@ impl<W: Watching> Table<W> {
             path: path.clone(),
             recalled: None,
         };
-        self.soles.by_dir.insert(id, sole).is_none()
+        self.soles.by_dir.insert(id, sole);
+        true
     }
 
     /// Whether a mount may hold one more directory alone; lets go of what it does not hold any more.
@@ -299,11 +328,11 @@ impl<W: Watching> Table<W> {
         held(&self.soles) < SOLE_LEASES_MAX
     }
 
-    /// Whether a mount holds a directory alone, and nobody waits for it to be shared.
-    pub(in super::super) fn is_sole(&self, key: MountKey, id: FileId) -> bool {
+    /// Whether a mount holds the directory at a path alone, and nobody waits for it to be shared.
+    pub(in super::super) fn is_sole(&self, key: MountKey, (id, path): (FileId, &RelPath)) -> bool {
+        let is_there = |sole: &Sole| sole.holder == key && sole.path == *path;
         let sole = self.soles.by_dir.get(&id);
-        sole.is_some_and(|sole| sole.holder == key && sole.recalled.is_none())
-            && self.is_held_alone(id)
+        sole.is_some_and(|sole| is_there(sole) && sole.recalled.is_none()) && self.is_held_alone(id)
     }
 
     /// Whether another mount holds a directory alone, though somebody may be waiting for it.
@@ -320,49 +349,4 @@ impl<W: Watching> Table<W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(path: &str) -> NodeRef {
-        NodeRef {
-            path: RelPath::new(path).unwrap(),
-            expect: None,
-        }
-    }
-
-    fn touched(scope: &Scope) -> Vec<&'static str> {
-        let dirs = ["", "a", "a/b", "a/b/c", "ab", "x"];
-        let touches = |dir: &&str| scope.touches(&RelPath::new(*dir).unwrap());
-        dirs.into_iter().filter(touches).collect()
-    }
-
-    #[test]
-    fn a_request_touches_the_directories_it_shows_something_of() {
-        let name = || Name::new("b").unwrap();
-        let (dir, known) = (node("a"), None);
-        let lookup = Request::Lookup { dir, name: name() };
-        assert_eq!(touched(&Scope::of(&lookup)), ["a", "a/b"]);
-        let getattr = Request::Getattr { node: node("a") };
-        assert_eq!(touched(&Scope::of(&getattr)), ["", "a"]);
-        let dir = node("a");
-        let list = Request::List { dir, known };
-        assert_eq!(touched(&Scope::of(&list)), ["a", "a/b"]);
-        let tree = |dir| Request::Tree {
-            dir: node(dir),
-            entries_max: 1,
-        };
-        assert_eq!(touched(&Scope::of(&tree("a"))), ["a", "a/b", "a/b/c"]);
-        assert_eq!(touched(&Scope::of(&tree(""))).len(), 6);
-        assert!(Scope::of(&Request::StatFs).is_empty());
-        let rename = Change::Rename {
-            from: node(""),
-            from_name: Name::new("a").unwrap(),
-            to: node("x"),
-            to_name: name(),
-            how: wormhole_protocol::RenameHow::Replace,
-            keep: None,
-        };
-        let scope = Scope::of_change(&rename);
-        assert_eq!(touched(&scope), ["", "a", "a/b", "a/b/c", "x"]);
-    }
-}
+mod tests;
