@@ -170,7 +170,7 @@ impl Early {
             return None;
         }
         let at = dir.reference().ok()?;
-        let (attr, stock, refill) = state.stocks.take(&at.path, dir.id, now)?;
+        let (attr, stock, refill) = state.stocks.take(dir, &at.path, now)?;
         let making = Arc::new(Making {
             dir: dir.clone(),
             name: name.clone(),
@@ -327,6 +327,11 @@ impl Early {
             Reply::Reserved(files) => Ok(files),
             _ => Err(FsError::Io),
         }
+    }
+
+    /// What files inherit from a directory has changed: what was reserved in it before is of no use.
+    pub fn forget(&self, dir: FileId) {
+        self.state.lock().stocks.forget(dir);
     }
 
     /// A directory is not held alone any more. Returns when all that was made in it was answered.

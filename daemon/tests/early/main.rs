@@ -5,7 +5,8 @@
 #[path = "../model/world.rs"]
 mod world;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use wormhole::mount::handles::{HandleId, OpenHow};
 use wormhole::mount::inodes::Ino;
 use wormhole::mount::link::Link;
 use wormhole::mount::vfs::{CreateHow, Vfs};
-use wormhole_protocol::{AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat};
+use wormhole_protocol::{AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat, XattrHow};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
 const RTT: Duration = Duration::from_millis(100);
@@ -382,6 +383,63 @@ async fn what_a_program_of_the_host_moved_is_held_alone_where_it_is_only() {
     let found = other.vfs.lookup(parent, b"d").await.unwrap().ok().unwrap();
     let again = other.create(found.node.ino, "f", true).await;
     assert_eq!(again.err(), Some(EXISTS));
+}
+
+/// Whatever is made there inherits it: a user besides the owner may write.
+const DEFAULT_ACL: [(u16, u16, u32); 5] = [
+    (0x01, 7, u32::MAX),
+    (0x02, 7, 12_345),
+    (0x04, 5, u32::MAX),
+    (0x10, 7, u32::MAX),
+    (0x20, 0, u32::MAX),
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_was_given_other_rights_is_asked_first() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let early = async |name: &str| {
+        let began = Instant::now();
+        let file = maker.create(dir, name, true).await.unwrap();
+        let took = began.elapsed();
+        maker.close(file).await.unwrap();
+        took < RTT
+    };
+    assert!(early("a").await);
+    let set = AttrChange {
+        mode: Some(0o555),
+        ..AttrChange::default()
+    };
+    maker.vfs.setattr(CALLER, dir, set).await.unwrap();
+    assert!(!early("b1").await, "by this mount");
+    early("b2").await;
+    sleep(RTT * 3).await;
+    assert!(early("c").await);
+    fs::set_permissions(world.folder().join("d"), Permissions::from_mode(0o700)).unwrap();
+    sleep(RTT * 3).await;
+    assert!(!early("e1").await, "by a program of the host");
+    early("e2").await;
+    sleep(RTT * 3).await;
+    assert!(early("f").await);
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in DEFAULT_ACL {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(rights.to_le_bytes());
+        acl.extend(id.to_le_bytes());
+    }
+    let name = b"system.posix_acl_default";
+    let given = maker.vfs.setxattr(CALLER, dir, name, &acl, XattrHow::Set);
+    given.await.unwrap();
+    for file in ["g", "h", "i", "j"] {
+        assert!(!early(file).await, "{file}");
+        let file = maker.vfs.lookup(dir, file.as_bytes()).await.unwrap().ok();
+        let node = file.unwrap().node.ino;
+        let inherited = maker.vfs.getxattr(node, b"system.posix_acl_access").await;
+        assert!(inherited.is_ok());
+        sleep(RTT * 3).await;
+    }
 }
 
 #[tokio::test]

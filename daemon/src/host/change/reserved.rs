@@ -27,6 +27,10 @@ pub(super) fn name(
     }
     let place = Place::to_make(core, &new.dir, &new.name)?;
     let dir = place::Look::at(&place.dir)?.id();
+    // It would have to inherit what was not there when it was reserved.
+    if owner::has_default_acl(&place.dir) {
+        return Err(Fault::Changed);
+    }
     let reserved = &core.held.reserved;
     let file = reserved.take(new.file, dir).ok_or(Fault::NotOpen)?;
     // Whatever has that name by now keeps it.

@@ -21,6 +21,14 @@ const YOUNG: Duration = Duration::from_secs(30);
 /// A host that had none is asked again after so long.
 const REFUSED: Duration = Duration::from_secs(5);
 
+/// Who may make files in a directory, and whose they are: mode, user and group.
+type Access = (u16, u32, u32);
+
+fn access(dir: &Node) -> Access {
+    let attr = dir.attr();
+    (attr.mode, attr.uid, attr.gid)
+}
+
 /// What is in stock.
 pub(super) struct Stocks {
     by_dir: LruCache<FileId, Stock>,
@@ -30,8 +38,9 @@ pub(super) struct Stocks {
 struct Stock {
     number: u64,
     dir: Arc<Node>,
-    /// Where that was.
+    /// Where that was, and whose.
     path: RelPath,
+    access: Access,
     files: Vec<(Attr, Instant)>,
     wanted: u8,
     /// Asked for, and not yet there.
@@ -52,18 +61,20 @@ impl Default for Stocks {
 }
 
 impl Stocks {
-    /// A file, the number of the stock it is from, and how many to ask for in its place.
+    /// A file, the number of the stock it is from, and how many to ask for in its place. None if the directory is
+    /// not what it was when they were reserved: then it is for the host to say whether there may be one.
     pub(super) fn take(
         &mut self,
+        dir: &Node,
         path: &RelPath,
-        dir: FileId,
         now: Instant,
     ) -> Option<(Attr, u64, u8)> {
-        if self.by_dir.peek(&dir)?.path != *path {
-            self.by_dir.pop(&dir);
+        let stock = self.by_dir.peek(&dir.id)?;
+        if stock.path != *path || stock.access != access(dir) {
+            self.by_dir.pop(&dir.id);
             return None;
         }
-        let stock = self.by_dir.get_mut(&dir)?;
+        let stock = self.by_dir.get_mut(&dir.id)?;
         let before = stock.files.len();
         stock
             .files
@@ -93,6 +104,7 @@ impl Stocks {
             number: next,
             dir: dir.clone(),
             path: path.clone(),
+            access: access(dir),
             files: Vec::new(),
             wanted: WANTED_MIN,
             coming: 0,

@@ -135,6 +135,7 @@ impl Vfs {
         self.settle(node).await;
         let asked = Instant::now();
         let reply = self.change(caller, change, body).await;
+        self.early.forget(node.id);
         match reply.map_err(|error| self.gone(node, error))? {
             Reply::Attr(attr) => self.learn(node, &attr, asked),
             // Found done after a restart of the host.
