@@ -38,6 +38,8 @@ const WAITING_MAX: usize = 64;
 /// What was told so long ago under a lease, and is used, is asked again in the background: a host does not notice
 /// everything (stores through shared mappings, changes under another name of a file).
 const RENEWED_AFTER: Duration = Duration::from_secs(300);
+/// The kernel counts from when an answer reaches it, which on a busy machine is a while after it was computed.
+const KERNEL_LATE: Duration = Duration::from_secs(1);
 
 /// A lease as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,7 +376,9 @@ impl Terms {
         let first_half = (self.ttl / 2).saturating_sub(age);
         let short = first_half.max(self.ttl.saturating_sub(age) / 4);
         match self.held {
-            Some(held) if self.is_leased(heard) => held.until - self.now,
+            Some(held) if self.is_leased(heard) => {
+                (held.until - self.now).saturating_sub(KERNEL_LATE)
+            }
             _ => short,
         }
     }

@@ -189,7 +189,13 @@ async fn what_was_asked_under_a_lease_is_believed_as_long_as_it_lasts() {
     };
     let here = terms(dir(1));
     assert!(here.believes(first) && here.is_leased(first) && !here.is_old(first));
-    assert_eq!(here.kernel_ttl(first), here.held.unwrap().until - here.now);
+    let left = here.held.unwrap().until - here.now;
+    assert_eq!(here.kernel_ttl(first), left - KERNEL_LATE);
+    let late = Terms {
+        now: here.now + left - KERNEL_LATE / 2,
+        ..here
+    };
+    assert!(late.is_leased(first) && late.kernel_ttl(first).is_zero());
     // What was told before the lease, or of another directory, is not under it.
     assert!(!here.believes(before.leased(true)) && !here.believes(before));
     assert!(!terms(dir(2)).believes(first));
