@@ -1,6 +1,7 @@
 //! Eight mounts and four local programs change and look at the same files, and every look is held against what
 //! SEMANTICS promises: a change made through a mount is seen everywhere once it has returned, one made on
 //! the host within a bound, and nothing is ever seen that was not there.
+//! No lease outlives them; what memory they take over time is printed.
 //!
 //! `WORMHOLE_COHERENCE_SECONDS` says how long; a minute if it says nothing.
 
@@ -33,6 +34,8 @@ const LOCALS: usize = 4;
 const FILES: usize = 12;
 /// Where they are: the root of the share, and directories in it.
 const DIRS: [&str; 3] = ["", "d1/", "d2/"];
+/// Times memory is looked at.
+const SAMPLES: u32 = 20;
 /// How long a change on the host may take to be seen: half a round trip, the watcher, and a machine that is
 /// busy with twelve actors, eight file systems and their host.
 const LOCAL_BOUND: Duration = Duration::from_secs(2);
@@ -106,10 +109,7 @@ async fn eight_mounts_and_four_local_writers_see_what_is_promised() {
         let actor = move || Local::new(&field, &share, i as u64).act();
         actors.push(tokio::task::spawn_blocking(actor));
     }
-    let end = Instant::now() + Duration::from_secs(seconds());
-    while Instant::now() < end && !field.tally.is_spoilt() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let resident = run_for(Duration::from_secs(seconds()), &field).await;
     field.stop.store(true, SeqCst);
     for actor in actors {
         actor.await.unwrap();
@@ -118,8 +118,37 @@ async fn eight_mounts_and_four_local_writers_see_what_is_promised() {
     for mount in mounts {
         mount.mounted.unmount().await.unwrap();
     }
+    // A session that ends is noticed a moment after it has.
+    for _ in 0..200 {
+        if host.watches() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(host.watches(), 0, "leases outlive all mounts");
     host.stop().await;
     field.tally.assert_clean();
+    println!("resident, from start to end: {resident:?} MiB");
+}
+
+/// Lets everybody go on for a while. What this process takes up meanwhile, in MiB.
+async fn run_for(time: Duration, field: &Field) -> Vec<u64> {
+    let began = Instant::now();
+    let mut resident = Vec::new();
+    while began.elapsed() < time && !field.tally.is_spoilt() {
+        if began.elapsed() >= time * resident.len() as u32 / SAMPLES {
+            resident.push(resident_mib());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    resident.push(resident_mib());
+    resident
+}
+
+fn resident_mib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as u64 / (1 << 20)
 }
 
 struct Attached {

@@ -21,6 +21,7 @@ pub struct Host {
     /// Only to look.
     pub ticket_to_look: Ticket,
     pub address: SocketAddr,
+    gate: Arc<Gate>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
 }
@@ -44,9 +45,9 @@ impl Host {
         let endpoint = ServerEndpoint::bind(address.parse().unwrap(), &identity).unwrap();
         let address = endpoint.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(server::serve(endpoint, gate, Arc::default(), async move {
-            let _ = stopped.await;
-        }));
+        let served = gate.clone();
+        let told = async move { drop(stopped.await) };
+        let task = tokio::spawn(server::serve(endpoint, served, Arc::default(), told));
         let ticket = |secret| Ticket {
             host: identity.host_key(),
             secret,
@@ -56,9 +57,15 @@ impl Host {
             ticket: ticket(secret),
             ticket_to_look: ticket(secret_to_look),
             address,
+            gate,
             stop: Some(stop),
             task: Some(task),
         }
+    }
+
+    /// Directories it watches, because somebody has a lease on them.
+    pub fn watches(&self) -> u64 {
+        self.gate.snapshot().shares[0].leases.watches
     }
 
     pub async fn stop(mut self) {
