@@ -34,6 +34,8 @@ const LOCALS: usize = 4;
 const FILES: usize = 12;
 /// Where they are: the root of the share, and directories in it.
 const DIRS: [&str; 3] = ["", "d1/", "d2/"];
+/// Of each mount: full within seconds, so that what grows afterwards is something else.
+const L1_BYTES: u64 = 1 << 20;
 /// Times memory is looked at.
 const SAMPLES: u32 = 20;
 /// How long a change on the host may take to be seen: half a round trip, the watcher, and a machine that is
@@ -95,7 +97,11 @@ async fn eight_mounts_and_four_local_writers_see_what_is_promised() {
     for i in 0..MOUNTS {
         let at = dir.path().join(format!("m{i}"));
         std::fs::create_dir(&at).unwrap();
-        let mounted = world::mount(&host.ticket, &at, &Options::default()).await;
+        let options = Options {
+            l1_bytes: L1_BYTES,
+            ..Options::default()
+        };
+        let mounted = world::mount(&host.ticket, &at, &options).await;
         mounts.push(Attached { mounted, at });
     }
     let mut actors = Vec::new();
