@@ -56,6 +56,7 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    crate::heap::share_one();
     let argv: Vec<OsString> = std::env::args_os().collect();
     match helper::recognise(&argv) {
         Some(call) => {

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod heap;
 pub mod host;
 pub mod metrics;
 pub mod mount;

@@ -217,38 +217,13 @@ impl Content {
         Ok(self.bytes_of(index, slot)?.verify().ok_or(()))
     }
 
-    /// The bytes of neighbouring chunks whose slots are all whole, by one read.
-    pub(crate) fn whole_run(
-        &self,
-        first: ChunkIndex,
-        slots: &[Slot],
-    ) -> io::Result<Vec<Unverified>> {
-        let last = ChunkIndex(first.0 + slots.len() as u64 - 1);
-        let len = (slots.len() - 1) * CHUNK_BYTES + self.len_of(last);
-        let mut bytes = Vec::with_capacity(len);
-        file::append_from(&self.data, first.offset(), len, &mut bytes)?;
-        let bytes = Bytes::from(bytes);
-        Ok(slots
-            .iter()
-            .enumerate()
-            .map(|(i, slot)| {
-                let start = (i * CHUNK_BYTES).min(bytes.len());
-                let end = (start + CHUNK_BYTES).min(bytes.len());
-                Unverified {
-                    slot: *slot,
-                    bytes: bytes.slice(start..end),
-                    len: self.len_of(ChunkIndex(first.0 + i as u64)),
-                }
-            })
-            .collect())
-    }
-
     /// Whether `slot` says that all of chunk `index` is present.
     pub(crate) fn is_whole(&self, index: ChunkIndex, slot: Slot) -> bool {
         slot.mask == BlockMask::covering(0, self.len_of(index))
     }
 
-    /// Writes bytes at their places; `extents` are in order of offset and do not overlap.
+    /// Writes bytes at their places, whole chunks past the page cache; `extents` are in order of offset and do not
+    /// overlap.
     pub(crate) fn write_data(&self, extents: &[(u64, Bytes)]) -> io::Result<()> {
         let mut rest = extents;
         while let Some((offset, first)) = rest.first() {

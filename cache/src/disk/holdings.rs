@@ -205,21 +205,14 @@ fn is_sound(content: &Content) -> io::Result<bool> {
         let step =
             usize::try_from(chunks - at).map_or(RUN_CHUNKS_MAX, |left| left.min(RUN_CHUNKS_MAX));
         let slots = content.slots(ChunkIndex(at), step)?;
-        let whole: Option<Vec<_>> = (at..)
-            .zip(&slots)
-            .map(|(index, slot)| match slot {
-                FoundSlot::Present(slot) if content.is_whole(ChunkIndex(index), *slot) => {
-                    Some(*slot)
-                }
-                _ => None,
-            })
-            .collect();
-        let Some(slots) = whole else {
-            return Ok(false);
-        };
-        let read = content.whole_run(ChunkIndex(at), &slots)?;
-        if read.into_iter().any(|chunk| chunk.verify().is_none()) {
-            return Ok(false);
+        for (index, found) in (at..).zip(slots) {
+            let index = ChunkIndex(index);
+            let FoundSlot::Present(slot) = found else {
+                return Ok(false);
+            };
+            if !content.is_whole(index, slot) || content.bytes_of(index, slot)?.verify().is_none() {
+                return Ok(false);
+            }
         }
         at += step as u64;
     }

@@ -1,10 +1,10 @@
 //! What readers, the writer and the scan share.
 
 use crate::chunk::Chunk;
-use crate::disk::content::{Content, OpenFailure};
+use crate::disk::content::{Content, OpenFailure, Unverified};
 use crate::disk::guard::Guard;
 use crate::disk::holdings::Stamp;
-use crate::disk::layout::{FoundSlot, Header, SharePaths, Slot};
+use crate::disk::layout::{FoundSlot, Header, SharePaths};
 use crate::disk::limits::{RUN_CHUNKS_MAX, USE_PERSIST_SECS};
 use crate::disk::opened::Opened;
 use crate::disk::pack::{Found, Packs};
@@ -119,6 +119,18 @@ impl Inner {
         }
     }
 
+    /// What a slot promises. Each chunk has memory of its own: one that is kept keeps no neighbour.
+    fn read_slot(&self, content: &Content, index: ChunkIndex, found: FoundSlot) -> Chunk {
+        let sound = match found {
+            FoundSlot::Absent => return Chunk::empty(),
+            FoundSlot::Present(slot) => content.bytes_of(index, slot).ok(),
+            FoundSlot::Damaged => None,
+        };
+        sound
+            .and_then(Unverified::verify)
+            .unwrap_or_else(|| self.read_chunk(content, index))
+    }
+
     /// Neighbouring chunks; appends exactly `count`.
     pub(crate) fn read_chunks(
         &self,
@@ -132,58 +144,17 @@ impl Inner {
         while at < end {
             let step = usize::try_from(end - at).map_or(RUN_CHUNKS_MAX, |n| n.min(RUN_CHUNKS_MAX));
             match content.slots(ChunkIndex(at), step) {
-                Ok(slots) => self.read_slots(content, ChunkIndex(at), &slots, out),
+                Ok(slots) => out.extend(
+                    (at..)
+                        .zip(slots)
+                        .map(|(index, slot)| self.read_slot(content, ChunkIndex(index), slot)),
+                ),
                 Err(error) => {
                     self.read_failed(&error);
                     out.extend(std::iter::repeat_n(Chunk::empty(), step));
                 }
             }
             at += step as u64;
-        }
-    }
-
-    /// Reads runs of whole chunks at once, others one by one.
-    fn read_slots(
-        &self,
-        content: &Content,
-        first: ChunkIndex,
-        slots: &[FoundSlot],
-        out: &mut Vec<Chunk>,
-    ) {
-        let whole = |i: usize| match slots.get(i) {
-            Some(FoundSlot::Present(slot)) => {
-                let index = ChunkIndex(first.0 + i as u64);
-                content.is_whole(index, *slot).then_some(*slot)
-            }
-            _ => None,
-        };
-        let mut at = 0;
-        while at < slots.len() {
-            let index = ChunkIndex(first.0 + at as u64);
-            let run: Vec<Slot> = (at..).map_while(whole).collect();
-            if run.is_empty() {
-                out.push(match slots[at] {
-                    FoundSlot::Absent => Chunk::empty(),
-                    _ => self.read_chunk(content, index),
-                });
-                at += 1;
-                continue;
-            }
-            at += run.len();
-            self.read_whole(content, index, &run, out);
-        }
-    }
-
-    fn read_whole(&self, content: &Content, first: ChunkIndex, run: &[Slot], out: &mut Vec<Chunk>) {
-        match content.whole_run(first, run) {
-            Ok(found) => out.extend((first.0..).zip(found).map(|(index, unverified)| {
-                let verified = unverified.verify();
-                verified.unwrap_or_else(|| self.read_chunk(content, ChunkIndex(index)))
-            })),
-            Err(error) => {
-                self.read_failed(&error);
-                out.extend(std::iter::repeat_n(Chunk::empty(), run.len()));
-            }
         }
     }
 
