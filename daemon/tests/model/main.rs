@@ -3,7 +3,7 @@
 //! kernel and no socket. Also with connections that are cut under the operations.
 //!
 //! Parts: [`tree`] (the model), [`op`] (what is done), [`mount`] (a mount as a program sees it), [`world`]
-//! (host and connections), [`run`] (does both and compares).
+//! (host and connections), [`run`] (does both), [`compare`] (what came of it).
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod compare;
 mod mount;
 mod op;
 mod run;

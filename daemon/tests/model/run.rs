@@ -4,6 +4,7 @@
 //! been flushed and is opened or looked at afterwards: so before a mount touches a file, what the other has
 //! written to it is flushed.
 
+use super::compare::{Check, agree, same, same_bytes};
 use super::mount::{Mount, Open};
 use super::op::{At, Cut, DIRS, NAMES, Op, SLOTS, Step};
 use super::tree::{Id, Node, Place, ROOT, Tree};
@@ -32,8 +33,6 @@ struct Run {
     /// Who looks at what was closed.
     reader: Option<usize>,
 }
-
-type Check = Result<(), String>;
 
 /// Runs the steps in one mount, which holds what it looks into alone, and looks at everything in both afterwards.
 pub(crate) async fn run_alone(steps: &[Step]) -> Check {
@@ -90,38 +89,6 @@ pub(crate) async fn run(steps: &[Step], leases: bool) -> Check {
         done.map_err(|error| format!("step {number}, {step:?}: {error}"))?;
     }
     run.finish().await
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Check {
-    if got == expected {
-        return Ok(());
-    }
-    Err(format!("{what} is {got:?}, should be {expected:?}"))
-}
-
-/// Long contents are not printed.
-fn same_bytes(what: &str, got: &[u8], expected: &[u8]) -> Check {
-    if got == expected {
-        return Ok(());
-    }
-    let at = got.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let (got, expected) = (got.len(), expected.len());
-    Err(format!(
-        "{what}: {got} bytes instead of {expected}, different from {at} on"
-    ))
-}
-
-/// The same outcome; what came of success.
-fn agree<T, U: std::fmt::Debug>(
-    got: Result<T, FsError>,
-    expected: Result<U, Fault>,
-) -> Result<Option<(T, U)>, String> {
-    match (got, expected) {
-        (Ok(got), Ok(expected)) => Ok(Some((got, expected))),
-        (Err(FsError::Fault(got)), Err(expected)) if got == expected => Ok(None),
-        (Err(got), expected) => Err(format!("failed with {got:?}, should be {expected:?}")),
-        (Ok(_), Err(expected)) => Err(format!("worked, should fail with {expected:?}")),
-    }
 }
 
 fn bytes_of(seed: u8, offset: usize, len: usize) -> Vec<u8> {
