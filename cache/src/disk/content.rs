@@ -234,7 +234,11 @@ impl Content {
                 count += 1;
             }
             let mut slices: Vec<_> = rest[..count].iter().map(|e| IoSlice::new(&e.1)).collect();
-            file::write_all_at(&self.data, &mut slices, *offset)?;
+            if end - offset < CHUNK_BYTES as u64 {
+                file::write_all_at(&self.data, &mut slices, *offset)?;
+            } else {
+                file::write_past_page_cache_at(&self.data, &mut slices, *offset)?;
+            }
             rest = &rest[count..];
         }
         Ok(())

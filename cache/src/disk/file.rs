@@ -1,7 +1,7 @@
 //! Files and directories as the cache makes and reads them: private, never through a symlink.
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -9,6 +9,8 @@ use std::path::Path;
 
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// `RWF_DONTCACHE` (Linux 6.14, <https://lwn.net/Articles/998783/>), which rustix does not name yet.
+const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// Opens a file for reading and writing.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -127,4 +129,17 @@ pub(crate) fn write_all_at(
         }
     }
     Ok(())
+}
+
+/// As [`write_all_at`], but the bytes start for the disk at once and their pages are free when they are there,
+/// where kernel and file system can do that: who reads a file has its bytes in the page cache already.
+pub(crate) fn write_past_page_cache_at(
+    file: &File,
+    mut slices: &mut [IoSlice<'_>],
+    offset: u64,
+) -> io::Result<()> {
+    // What this cannot write, for whatever reason, the plain way writes or says why not.
+    let written = rustix::io::pwritev2(file, slices, offset, DONT_CACHE).unwrap_or(0);
+    IoSlice::advance_slices(&mut slices, written);
+    write_all_at(file, slices, offset + written as u64)
 }

@@ -175,6 +175,51 @@ fn pieces_of_a_chunk_are_merged() {
         .for_each(|(index, chunk)| assert_true(chunk, size, index));
 }
 
+/// A chunk that outlives those it was read with holds no more than its own memory.
+#[test]
+fn chunks_that_were_read_together_share_no_memory() {
+    let dir = TempDir::new().unwrap();
+    let disk = open(dir.path());
+    let size = 4 * CHUNK;
+    (0..4).for_each(|index| store(&disk, 1, size, index, BlockMask::FULL));
+    disk.flush();
+    let run = disk.read_run(&key(1), size, ChunkIndex(0), 4);
+    let alone: Vec<bool> = run
+        .iter()
+        .flat_map(Chunk::parts)
+        .map(|part| part.1.is_unique())
+        .collect();
+    assert_eq!(alone, [true; 4]);
+}
+
+/// Where the file system takes bytes past the page cache and where it does not (tmpfs).
+#[test]
+fn bytes_written_past_the_page_cache_are_there() {
+    let on_tmpfs = TempDir::new_in("/dev/shm").unwrap();
+    let elsewhere = TempDir::new_in("/var/tmp").unwrap();
+    for dir in [on_tmpfs, elsewhere] {
+        let path = dir.path().join("file");
+        let file = file::create(&path).unwrap();
+        let (first, second) = (truth(1, 0, 300_001), truth(1, 300_001, 300_002));
+        let mut slices = [
+            std::io::IoSlice::new(&first),
+            std::io::IoSlice::new(&[]),
+            std::io::IoSlice::new(&second),
+        ];
+        file::write_past_page_cache_at(&file, &mut slices, 4097).unwrap();
+        let found = std::fs::read(&path).unwrap();
+        assert!(found[..4097].iter().all(|byte| *byte == 0));
+        assert!(found[4097..] == truth(1, 0, 300_002));
+        let read_only = file::open_read(&path).unwrap();
+        let refused =
+            file::write_past_page_cache_at(&read_only, &mut [std::io::IoSlice::new(&first)], 0);
+        assert_eq!(
+            refused.unwrap_err().raw_os_error(),
+            Some(rustix::io::Errno::BADF.raw_os_error())
+        );
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
     /// Whatever is stored in whatever order: what is read is true, and all that was stored is there.
