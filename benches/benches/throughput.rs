@@ -130,7 +130,7 @@ fn sequential(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
             let mut total = Duration::ZERO;
             for _ in 0..n {
                 let name = tree.fresh_file(large).expect("a fresh file");
-                total += read_through(&mount.sees(&name), &mut buffer, large);
+                total += read_through(&mount.sees_file(&name, large), &mut buffer, large);
                 tree.remove(&name).expect("removed");
             }
             total
@@ -141,7 +141,7 @@ fn sequential(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
         ("sequential 128 MiB/again, from memory", small),
     ] {
         let name = tree.fresh_file(bytes).expect("a file");
-        let path = mount.sees(&name);
+        let path = mount.sees_file(&name, bytes);
         read_through(&path, &mut buffer, bytes);
         group.throughput(Throughput::Bytes(bytes));
         group.bench_function(id, |b| {
@@ -175,7 +175,7 @@ fn random(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
             tree.remove(&name).expect("removed");
         }
         let name = tree.fresh_file(large).expect("a fresh file");
-        let file = File::open(mount.sees(&name)).expect("opened");
+        let file = File::open(mount.sees_file(&name, large)).expect("opened");
         Mount::expect_random(&file).expect("advised");
         last = Some(name);
         (file, seeds.shuffled(large / BLOCK_BYTES as u64))
@@ -189,7 +189,7 @@ fn random(c: &mut Criterion, mount: &Mount, tree: &mut Tree) {
     drop(cold);
 
     let name = tree.fresh_file(small).expect("a file");
-    let path = mount.sees(&name);
+    let path = mount.sees_file(&name, small);
     read_through(&path, &mut vec![0; 1 << 20], small);
     let mut refill = || {
         let file = File::open(&path).expect("opened");

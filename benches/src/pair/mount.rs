@@ -4,7 +4,7 @@ use super::PairError;
 use crate::mounts::{self, Table};
 use crate::process::{Child, PATIENCE};
 use rustix::fs::{Advice, fadvise};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -114,13 +114,29 @@ impl Mount {
     /// # Panics
     /// If it does not see it for long.
     pub fn sees(&self, name: &str) -> PathBuf {
+        self.sees_such(name, |_| true)
+    }
+
+    /// Waits until the mount sees all `bytes` bytes of a file that the host has by now: what it was told while the file was
+    /// being written is of a shorter one.
+    ///
+    /// # Panics
+    /// If it does not see them for long.
+    pub fn sees_file(&self, name: &str, bytes: u64) -> PathBuf {
+        self.sees_such(name, |file| file.len() == bytes)
+    }
+
+    fn sees_such(&self, name: &str, is_it: impl Fn(&Metadata) -> bool) -> PathBuf {
         let path = self.path.join(name);
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = fs::metadata(&path) {
-            assert!(Instant::now() < deadline, "{}: {error}", path.display());
+        loop {
+            let seen = fs::metadata(&path);
+            if seen.as_ref().is_ok_and(&is_it) {
+                return path;
+            }
+            assert!(Instant::now() < deadline, "{}: {seen:?}", path.display());
             std::thread::sleep(LOOK_EVERY);
         }
-        path
     }
 
     /// Makes the kernel forget the content of `file`, so that the mount is asked again.
