@@ -222,8 +222,8 @@ impl Content {
         slot.mask == BlockMask::covering(0, self.len_of(index))
     }
 
-    /// Writes bytes at their places, whole chunks past the page cache; `extents` are in order of offset and do not
-    /// overlap.
+    /// Writes bytes at their places, runs as long as a chunk past the page cache; `extents` are in order of offset
+    /// and do not overlap.
     pub(crate) fn write_data(&self, extents: &[(u64, Bytes)]) -> io::Result<()> {
         let mut rest = extents;
         while let Some((offset, first)) = rest.first() {

@@ -132,7 +132,7 @@ pub(crate) fn write_all_at(
 }
 
 /// As [`write_all_at`], but the bytes start for the disk at once and their pages are free when they are there,
-/// where kernel and file system can do that: who reads a file has its bytes in the page cache already.
+/// where kernel and file system can do that.
 pub(crate) fn write_past_page_cache_at(
     file: &File,
     mut slices: &mut [IoSlice<'_>],

@@ -1,7 +1,7 @@
 //! What readers, the writer and the scan share.
 
 use crate::chunk::Chunk;
-use crate::disk::content::{Content, OpenFailure, Unverified};
+use crate::disk::content::{Content, OpenFailure};
 use crate::disk::guard::Guard;
 use crate::disk::holdings::Stamp;
 use crate::disk::layout::{FoundSlot, Header, SharePaths};
@@ -120,15 +120,31 @@ impl Inner {
     }
 
     /// What a slot promises. Each chunk has memory of its own: one that is kept keeps no neighbour.
-    fn read_slot(&self, content: &Content, index: ChunkIndex, found: FoundSlot) -> Chunk {
+    fn read_slot(
+        &self,
+        content: &Content,
+        index: ChunkIndex,
+        found: FoundSlot,
+    ) -> io::Result<Chunk> {
         let sound = match found {
-            FoundSlot::Absent => return Chunk::empty(),
-            FoundSlot::Present(slot) => content.bytes_of(index, slot).ok(),
+            FoundSlot::Absent => return Ok(Chunk::empty()),
+            FoundSlot::Present(slot) => content.bytes_of(index, slot)?.verify(),
             FoundSlot::Damaged => None,
         };
-        sound
-            .and_then(Unverified::verify)
-            .unwrap_or_else(|| self.read_chunk(content, index))
+        Ok(sound.unwrap_or_else(|| self.read_chunk(content, index)))
+    }
+
+    fn read_slots(
+        &self,
+        content: &Content,
+        first: ChunkIndex,
+        chunks: usize,
+        out: &mut Vec<Chunk>,
+    ) -> io::Result<()> {
+        for (index, found) in (first.0..).zip(content.slots(first, chunks)?) {
+            out.push(self.read_slot(content, ChunkIndex(index), found)?);
+        }
+        Ok(())
     }
 
     /// Neighbouring chunks; appends exactly `count`.
@@ -143,16 +159,11 @@ impl Inner {
         let mut at = first.0;
         while at < end {
             let step = usize::try_from(end - at).map_or(RUN_CHUNKS_MAX, |n| n.min(RUN_CHUNKS_MAX));
-            match content.slots(ChunkIndex(at), step) {
-                Ok(slots) => out.extend(
-                    (at..)
-                        .zip(slots)
-                        .map(|(index, slot)| self.read_slot(content, ChunkIndex(index), slot)),
-                ),
-                Err(error) => {
-                    self.read_failed(&error);
-                    out.extend(std::iter::repeat_n(Chunk::empty(), step));
-                }
+            let whole = out.len() + step;
+            if let Err(error) = self.read_slots(content, ChunkIndex(at), step, out) {
+                // A disk that fails is not asked for each of them.
+                self.read_failed(&error);
+                out.resize(whole, Chunk::empty());
             }
             at += step as u64;
         }

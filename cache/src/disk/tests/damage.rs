@@ -297,3 +297,23 @@ proptest::proptest! {
         }
     }
 }
+
+/// A disk that cannot be read is asked once for a run, not for each chunk of it.
+#[test]
+fn a_disk_that_fails_is_not_asked_for_every_chunk() {
+    let dir = TempDir::new().unwrap();
+    let disk = open(dir.path());
+    let size = 8 * CHUNK;
+    (0..8).for_each(|index| store(&disk, 1, size, index, BlockMask::FULL));
+    drop(disk);
+    let disk = open(dir.path());
+    // A FIFO can be opened, and not be read at a place (ESPIPE).
+    let data = disk.inner.paths.data(&key(1).digest());
+    std::fs::remove_file(&data).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &data, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let run = disk.read_run(&key(1), size, ChunkIndex(0), 8);
+    assert_eq!(run.len(), 8);
+    assert!(run.iter().all(|chunk| chunk.mask().is_empty()));
+    assert_eq!(disk.stats().errors, 1);
+}
