@@ -18,8 +18,8 @@
 //! Locks: `under_way`, and those of `names`, `listings`, `evidence`, `own`, `absences`, `unseen` and `doubts`; none while
 //! another is held.
 
-mod absences;
 mod ask;
+mod directories;
 mod doubts;
 mod evidence;
 mod former;
@@ -29,7 +29,6 @@ mod news;
 mod own;
 mod renewal;
 mod trees;
-mod unseen;
 
 use super::error::FsError;
 use super::heard::Heard;
@@ -39,8 +38,8 @@ use super::listing::Listing;
 use super::notify::Notify;
 use super::stats::RemoteStats;
 use crate::rpc::Remote;
-use absences::Absences;
 pub(super) use ask::gone_is_stale;
+use directories::Directories;
 use doubts::Doubts;
 use evidence::Evidence;
 use former::Former;
@@ -82,7 +81,8 @@ pub struct Beliefs {
     evidence: Evidence,
     own: Own,
     doubts: Doubts,
-    absences: Absences,
+    /// Where the kernel was told that some name is not there, so that it may still believe so.
+    absences: Directories,
     trees: Trees,
     former: Former,
     /// Who tells the kernel.
@@ -111,7 +111,7 @@ impl Beliefs {
             evidence: Evidence::default(),
             own: Own::default(),
             doubts: Doubts::default(),
-            absences: Absences::default(),
+            absences: Directories::default(),
             trees: Trees::default(),
             former: Former::default(),
             notify: OnceLock::new(),
@@ -231,7 +231,7 @@ impl Beliefs {
         if self.terms(dir.id).is_old(told.heard) {
             self.renew(dir, name);
         }
-        if told.attr.is_none() && self.absences.show(dir.id) {
+        if told.attr.is_none() && self.absences.note(dir.id) {
             // Whoever is told since that there is such a name sees that the kernel knows of none.
             if let Some(now) = self.believed(dir, name) {
                 return Ok(now);

@@ -105,7 +105,7 @@ impl Beliefs {
     /// Takes an answer about a name. What is known better is returned in its place.
     pub(super) fn take_name(&self, dir: &Node, name: &Name, told: Told) -> Told {
         if told.attr.is_none() {
-            self.absences.show(dir.id);
+            self.absences.note(dir.id);
         }
         let asked = told.heard.asked;
         match self.own.name_since(dir.id, name, asked) {

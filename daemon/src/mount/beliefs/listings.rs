@@ -6,7 +6,7 @@
 //!
 //! Lock: `kept`, before those of a listing and that of `unseen`, never across an await.
 
-use super::unseen::Unseen;
+use super::directories::Directories;
 use crate::mount::inodes::Node;
 use crate::mount::listing::Listing;
 use lru::LruCache;
@@ -43,16 +43,16 @@ struct Table {
     /// Those that grow.
     arriving: Vec<FileId>,
     /// Of which others were dropped.
-    unseen: Arc<Unseen>,
+    unseen: Arc<Directories>,
 }
 
 impl Listings {
     /// None yet.
-    pub(super) fn new(unseen: Arc<Unseen>) -> Self {
+    pub(super) fn new(unseen: Arc<Directories>) -> Self {
         Self::with_room(BYTES_MAX, unseen)
     }
 
-    fn with_room(bytes_max: usize, unseen: Arc<Unseen>) -> Self {
+    fn with_room(bytes_max: usize, unseen: Arc<Directories>) -> Self {
         Self {
             kept: Mutex::new(Table {
                 recent: LruCache::sparse(LISTINGS_MAX),

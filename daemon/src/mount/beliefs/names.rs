@@ -2,7 +2,7 @@
 //!
 //! Lock: `recent`, before that of `unseen`, never across an await.
 
-use super::unseen::Unseen;
+use super::directories::Directories;
 use crate::mount::heard::Heard;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -39,8 +39,12 @@ impl Told {
 /// Names by directory, least recently used last.
 pub(super) struct Names {
     recent: Mutex<LruCache<(FileId, Name), Told>>,
-    /// Where something was replaced or dropped, here or elsewhere.
-    pub(super) unseen: Arc<Unseen>,
+    /// Where a name may lead elsewhere than the kernel was last told, without the host having spoken of it yet: an
+    /// answer to a question of this mount's own, a renewal or a listing, was faster than the news. Or what was known
+    /// there was dropped, so that nobody can tell. The news then says nothing that is new here, and must be told to
+    /// the kernel all the same. Noted under the locks of names and listings, so that whoever sees what replaced
+    /// something sees this as well.
+    pub(super) unseen: Arc<Directories>,
 }
 
 impl Default for Names {

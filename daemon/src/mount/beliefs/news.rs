@@ -5,7 +5,7 @@
 //!
 //! The kernel forgets names, all at once, only if one may lead elsewhere for it than it does: attributes that
 //! changed, and names it cannot have heard of, cost it nothing. Whether this mount knew better by then does not
-//! matter: the kernel may not have asked since ([`unseen`](super::unseen)).
+//! matter: the kernel may not have asked since (`unseen` of the names).
 
 use super::{Beliefs, By, Leads, Told};
 use crate::mount::heard::Heard;
@@ -90,7 +90,7 @@ impl Beliefs {
         let leads_to = |attr: Option<Attr>| attr.map(|attr| attr.id);
         let same = is_sure && before.is_some_and(|before| leads_to(before) == leads_to(news.attr));
         // What it was found to be by an answer that overtook this is new to the kernel.
-        let unseen = self.names.unseen.may_be(dir);
+        let unseen = self.names.unseen.may_include(dir);
         if same && !unseen {
             return;
         }
@@ -117,8 +117,7 @@ impl Beliefs {
         // The kernel knows no name of a directory it does not know. (Absences are shown before, not after, it
         // is looked whether they still hold.)
         let was_absent = before == Some(None);
-        forget.names |=
-            node.is_some() && (unseen || !was_absent || self.absences.may_be_shown(dir));
+        forget.names |= node.is_some() && (unseen || !was_absent || self.absences.may_include(dir));
     }
 
     /// Whether what is told of a name is certainly later than the last change of ours.
