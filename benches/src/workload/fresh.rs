@@ -5,6 +5,9 @@
 //! taken a name, and `stat` says so. `fresh-read`: bytes of a file have changed, and whoever opens and reads
 //! it gets them. Between two changes a pause of random length, so that they meet a mount at any moment of
 //! what it does by itself.
+//!
+//! Each change makes what was not there before, in no turn of any peer: whoever shows what an earlier turn left
+//! has not seen it.
 
 use super::Job;
 use super::stage::{End, Stage, Turn, ratio};
@@ -23,9 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// The longest pause before a change.
 const PAUSE_MICROS_MAX: u64 = 20_000;
 
-/// How a file is changed on the host for the n-th time, and whether a mount shows that.
+/// How a file is changed on the host, which tells the new state's number, and whether a mount shows that.
 struct Trial {
-    change: fn(&Path, u32) -> io::Result<()>,
+    change: fn(&Path) -> io::Result<u32>,
     is_seen: fn(&Path, u32) -> io::Result<bool>,
 }
 
@@ -55,12 +58,12 @@ fn trials(stage: &mut Stage<'_>, job: &Job, trial: &Trial) -> io::Result<End> {
     for number in 1..=count {
         let name = flat(number % FRESH_FILES);
         sleep(Duration::from_micros(random.number() % PAUSE_MICROS_MAX));
-        (trial.change)(&job.origin.join(&name), number)?;
+        let state = (trial.change)(&job.origin.join(&name))?;
         let at = job.folder.join(&name);
         let mut seen = false;
         stage.sample_until(|late| {
             while !seen && !late() {
-                seen = (trial.is_seen)(&at, number)?;
+                seen = (trial.is_seen)(&at, state)?;
                 if !seen {
                     sleep(LOOK_EVERY);
                 }
@@ -75,33 +78,42 @@ fn trials(stage: &mut Stage<'_>, job: &Job, trial: &Trial) -> io::Result<End> {
     Ok(End::Done)
 }
 
-/// Puts another file, whose length tells which, in place of one.
-fn replace(path: &Path, number: u32) -> io::Result<()> {
+/// Puts another file, longer by a byte, in place of one.
+fn replace(path: &Path) -> io::Result<u32> {
+    let mut bytes = fs::read(path)?;
+    bytes.push(b'.');
     let beside = path.with_extension("new");
-    fs::write(&beside, vec![b'.'; number as usize])?;
-    fs::rename(&beside, path)
+    fs::write(&beside, &bytes)?;
+    fs::rename(&beside, path)?;
+    u32::try_from(bytes.len()).map_err(io::Error::other)
 }
 
-fn has_length(path: &Path, number: u32) -> io::Result<bool> {
+fn has_length(path: &Path, length: u32) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len() == u64::from(number)),
+        Ok(metadata) => Ok(metadata.len() == u64::from(length)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Writes over the beginning of a file which change it is.
-fn write_mark(path: &Path, number: u32) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.write_all_at(&number.to_be_bytes(), 0)
+/// Counts up the number at the beginning of a file.
+fn write_mark(path: &Path) -> io::Result<u32> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mark = mark_of(&file)?.wrapping_add(1);
+    file.write_all_at(&mark.to_be_bytes(), 0)?;
+    Ok(mark)
 }
 
-fn has_mark(path: &Path, number: u32) -> io::Result<bool> {
-    let mut mark = [0; size_of::<u32>()];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut mark, 0));
-    match read.map_err(|error| (error.kind(), error)) {
-        Ok(()) => Ok(u32::from_be_bytes(mark) == number),
-        Err((io::ErrorKind::UnexpectedEof, _)) => Ok(false),
-        Err((_, error)) => Err(error),
+fn has_mark(path: &Path, mark: u32) -> io::Result<bool> {
+    match File::open(path).and_then(|file| mark_of(&file)) {
+        Ok(found) => Ok(found == mark),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+fn mark_of(file: &File) -> io::Result<u32> {
+    let mut mark = [0; size_of::<u32>()];
+    file.read_exact_at(&mut mark, 0)?;
+    Ok(u32::from_be_bytes(mark))
 }

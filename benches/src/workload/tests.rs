@@ -264,3 +264,24 @@ fn a_job_and_its_reports_survive_their_way() {
         report
     );
 }
+
+#[test]
+fn what_an_earlier_turn_left_is_not_fresh() {
+    let share = tempfile::tempdir().expect("a folder");
+    let _ground = ground(Family::Fresh, share.path());
+    let mut job = job(Family::Fresh, share.path());
+    outcomes(&job);
+    // A mount that hears of nothing.
+    let deaf = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(&job.origin).expect("files") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().expect("a name");
+        fs::copy(&path, deaf.path().join(name)).expect("a copy");
+    }
+    job.folder = deaf.path().to_owned();
+    job.deadline = Duration::from_millis(50);
+    for outcome in outcomes(&job).0 {
+        assert_eq!(outcome.state, State::Timeout, "{}", outcome.workload.name);
+        assert!(outcome.samples.is_empty(), "{}", outcome.workload.name);
+    }
+}
