@@ -21,19 +21,24 @@ use std::ops::Deref;
 
 /// A buffer with a packet in it. Reads as the packet's bytes.
 #[derive(Debug)]
-pub struct Packet {
+pub struct Packet<N = ()> {
     buffer: Box<[u8]>,
     len: usize,
+    /// What whoever sends it on has to know. A lent packet may still have an earlier one's.
+    pub note: N,
 }
 
-impl Packet {
+impl<N: Default> Packet<N> {
     fn new(buffer_bytes: usize) -> Self {
         Self {
             buffer: vec![0; buffer_bytes].into_boxed_slice(),
             len: 0,
+            note: N::default(),
         }
     }
+}
 
+impl<N> Packet<N> {
     /// The whole buffer, to read a packet into. What was in it before may still be.
     pub fn buffer_mut(&mut self) -> &mut [u8] {
         &mut self.buffer
@@ -45,7 +50,7 @@ impl Packet {
     }
 }
 
-impl Deref for Packet {
+impl<N> Deref for Packet<N> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -56,23 +61,23 @@ impl Deref for Packet {
 /// There is no room for a packet; here it is back.
 #[derive(Debug, thiserror::Error)]
 #[error("more packets are on their way than the limit allows")]
-pub struct Full(pub Packet);
+pub struct Full<N = ()>(pub Packet<N>);
 
 /// The packets on their way in one direction.
 #[derive(Debug)]
-pub struct DelayLine {
+pub struct DelayLine<N = ()> {
     buffer_bytes: usize,
     buffers_max: usize,
     /// In the order of their moments.
-    orderly: VecDeque<Waiting>,
+    orderly: VecDeque<Waiting<N>>,
     /// Those that overtook.
-    overtaking: BinaryHeap<Reverse<Waiting>>,
-    spare: Vec<Packet>,
+    overtaking: BinaryHeap<Reverse<Waiting<N>>>,
+    spare: Vec<Packet<N>>,
     /// Packets put in so far: decides among equals.
     pushed: u64,
 }
 
-impl DelayLine {
+impl<N: Default> DelayLine<N> {
     /// An empty line whose packets have up to `buffer_bytes` each. Their buffers take up to
     /// `limit_bytes` in all, however short the packets in them are; one packet always has room.
     pub fn new(buffer_bytes: usize, limit_bytes: usize) -> Self {
@@ -87,14 +92,14 @@ impl DelayLine {
     }
 
     /// A buffer for the next packet: one used before, if there is one.
-    pub fn lend(&mut self) -> Packet {
+    pub fn lend(&mut self) -> Packet<N> {
         self.spare
             .pop()
             .unwrap_or_else(|| Packet::new(self.buffer_bytes))
     }
 
     /// Takes a buffer back, to be lent again.
-    pub fn give_back(&mut self, packet: Packet) {
+    pub fn give_back(&mut self, packet: Packet<N>) {
         if self.buffers() < self.buffers_max && packet.buffer.len() == self.buffer_bytes {
             self.spare.push(packet);
         }
@@ -104,7 +109,7 @@ impl DelayLine {
     ///
     /// # Errors
     /// If there is no room; the packet comes back with the error.
-    pub fn push(&mut self, at: Moment, packet: Packet) -> Result<(), Full> {
+    pub fn push(&mut self, at: Moment, packet: Packet<N>) -> Result<(), Full<N>> {
         if self.len() >= self.buffers_max {
             return Err(Full(packet));
         }
@@ -138,7 +143,7 @@ impl DelayLine {
 
     /// The next packet that is due at `now`. Its buffer is to be [given back](Self::give_back).
     #[inline]
-    pub fn pop_due(&mut self, now: Moment) -> Option<Packet> {
+    pub fn pop_due(&mut self, now: Moment) -> Option<Packet<N>> {
         if self.next_due()? > now {
             return None;
         }
@@ -172,33 +177,33 @@ impl DelayLine {
 
 /// A packet and its moment. Ordered by that and by turn, whatever the packet is.
 #[derive(Debug)]
-struct Waiting {
+struct Waiting<N> {
     at: Moment,
     turn: u64,
-    packet: Packet,
+    packet: Packet<N>,
 }
 
-impl Waiting {
+impl<N> Waiting<N> {
     fn order(&self) -> (Moment, u64) {
         (self.at, self.turn)
     }
 }
 
-impl PartialEq for Waiting {
+impl<N> PartialEq for Waiting<N> {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl Eq for Waiting {}
+impl<N> Eq for Waiting<N> {}
 
-impl PartialOrd for Waiting {
+impl<N> PartialOrd for Waiting<N> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Waiting {
+impl<N> Ord for Waiting<N> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.order().cmp(&other.order())
     }

@@ -4,23 +4,26 @@
 //! host ── TUN ──> shaper ──> delay line ──> TUN ── mount      and the same the other way
 //! ```
 //!
-//! A packet is read as soon as it is there, the shaper decides its fate, and the delay line holds it
-//! until its time. Between packets the thread sleeps in one `ppoll`, woken by a packet or by the time of
-//! the next one due; it never spins. It asks the kernel for exact timers and, where it may, for a
-//! real-time priority, so that a busy machine does not show up as a slower link.
+//! What a device has is read as soon as it is there. A sender's kernel takes it for a card and hands over
+//! several packets of one flow at once, which [`offload`] cuts first. The shaper decides each packet's fate,
+//! and the delay line holds it until its time. Between packets the thread sleeps in one `ppoll`, woken by a
+//! packet or by the time of the next one due; it never spins. It asks the kernel for exact timers and, where
+//! it may, for a real-time priority, so that a busy machine does not show up as a slower link.
 //!
 //! What the thread itself costs is measured first ([`own_cost`]) and taken off: a packet that woke it counts as
 //! here since `waking` ago, and the timer for the next one due is set earlier by `timer`. A packet leaves at
 //! its time or after it, never before. How late one may be is [`GRAIN_OF_DELAY`] of the delay: packets due
 //! within that time of each other leave together, which spares a fast link most of the wake-ups.
 
+mod offload;
 mod own_cost;
 
-use crate::delay_line::DelayLine;
+use crate::delay_line::{DelayLine, Full};
 use crate::lab::{INTERFACE, LabError, MTU_BYTES, run_ip};
 use crate::moment::Moment;
 use crate::profile::Profile;
 use crate::shaper::{Counters, Direction, Shaper, Verdict};
+use offload::{Batch, FRAME_BYTES_MAX, Frame, Note};
 use own_cost::OwnCost;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -73,6 +76,9 @@ impl Mover {
                 line: DelayLine::new(MTU_BYTES as usize, FLIGHT_BYTES_MAX),
             }),
             ends,
+            frame: vec![0; FRAME_BYTES_MAX].into_boxed_slice(),
+            frames: 0,
+            batch: Batch::default(),
             own_cost: OwnCost::default(),
             looked: [Moment::START; 2],
             woken_by: [false; 2],
@@ -136,7 +142,7 @@ fn be_exact() {
 /// One direction.
 struct Path {
     shaper: Shaper,
-    line: DelayLine,
+    line: DelayLine<Note>,
 }
 
 struct Moving {
@@ -145,6 +151,12 @@ struct Moving {
     paths: [Path; 2],
     /// The host's device and the mount's: path 0 reads the first and writes the second.
     ends: [OwnedFd; 2],
+    /// What is read into.
+    frame: Box<[u8]>,
+    /// Frames read so far.
+    frames: u64,
+    /// What is handed over next.
+    batch: Batch,
     own_cost: OwnCost,
     /// When each device was last seen empty.
     looked: [Moment; 2],
@@ -186,38 +198,61 @@ impl Moving {
 
     /// Reads a turn's worth of packets; whether there may be more.
     fn take_in(&mut self, direction: usize) -> bool {
-        for _ in 0..TURN_PACKETS {
+        let mut packets = 0;
+        while packets < TURN_PACKETS {
             let before = self.now();
-            let mut packet = self.paths[direction].line.lend();
-            let length = match read(&self.ends[direction], packet.buffer_mut()) {
+            let length = match read(&self.ends[direction], &mut *self.frame) {
                 Ok(length) => length,
                 Err(error) => {
-                    self.paths[direction].line.give_back(packet);
                     self.looked[direction] = before;
                     self.woken_by[direction] = false;
                     // Nothing there; or the interface is down, which the next sleep finds out.
                     return error == Errno::INTR;
                 }
             };
-            packet.set_len(length);
             let came = self.arrival(direction);
-            let Path { shaper, line } = &mut self.paths[direction];
-            match shaper.offer(came, length) {
-                // A line without room is a gigabyte of packets: then they are lost.
-                Verdict::Deliver { at } => drop(line.push(at, packet)),
-                Verdict::Drop(_) => line.give_back(packet),
-            }
+            self.frames += 1;
+            packets += self.offer(direction, came, length);
         }
         true
+    }
+
+    /// Decides about the packets of the frame that was read last, with `length` bytes; how many they are.
+    fn offer(&mut self, direction: usize, came: Moment, length: usize) -> usize {
+        let Path { shaper, line } = &mut self.paths[direction];
+        let Some(frame) = Frame::parse(self.frames, self.frame.get(..length).unwrap_or_default())
+        else {
+            tracing::debug!("{length} bytes that are no packet");
+            return 1;
+        };
+        for index in 0..frame.packets() {
+            let Verdict::Deliver { at } = shaper.offer(came, frame.packet_bytes(index)) else {
+                continue;
+            };
+            let mut packet = line.lend();
+            if !frame.cut(index, &mut packet) {
+                line.give_back(packet);
+            } else if let Err(Full(packet)) = line.push(at, packet) {
+                // A gigabyte of packets: then they are lost.
+                line.give_back(packet);
+            }
+        }
+        frame.packets()
     }
 
     /// Writes what is due.
     fn hand_out(&mut self, direction: usize) {
         let now = self.now();
-        while let Some(packet) = self.paths[direction].line.pop_due(now) {
-            // A full or absent receiver loses the packet, as a network does.
-            let _ = write(&self.ends[1 - direction], &packet);
-            self.paths[direction].line.give_back(packet);
+        let line = &mut self.paths[direction].line;
+        let mut next = line.pop_due(now);
+        while let Some(packet) = next {
+            self.batch.push(packet);
+            next = line.pop_due(now);
+            if next.as_ref().is_none_or(|next| !self.batch.takes(next)) {
+                for packet in self.batch.write(&self.ends[1 - direction]) {
+                    line.give_back(packet);
+                }
+            }
         }
     }
 

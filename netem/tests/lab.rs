@@ -8,9 +8,9 @@
 )]
 
 use rustix::process::{Signal, pidfd_send_signal};
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
@@ -104,6 +104,8 @@ fn inside() {
     user_space();
     fast();
     loses();
+    cuts();
+    carries_streams();
     kernel();
 }
 
@@ -185,6 +187,98 @@ fn loses() {
     assert!(answered > 0 && answered < 40, "{answered} of 40");
     assert!(counters.iter().all(|c| c.lost > 0), "{counters:?}");
     eprintln!("a lossy link loses some: ok");
+}
+
+/// What a sender hands over as one crosses the link packet by packet.
+fn cuts() {
+    const PACKETS: usize = 10;
+    const DATA: usize = 1000;
+    let Ok(lab) = Lab::open(&Profile::LAN, Some(Backend::Tun), 1) else {
+        return;
+    };
+    let bind = |node: &LinkEnd| {
+        let bound = node.within(|| UdpSocket::bind(SocketAddr::new(node.address(), 0)));
+        bound.unwrap().unwrap()
+    };
+    let (far, near) = (bind(lab.host()), bind(lab.mount()));
+    far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let segment = libc::c_int::try_from(DATA).unwrap();
+    // SAFETY: the socket is open, and the value a c_int whose size is given.
+    let done = unsafe {
+        libc::setsockopt(
+            near.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const segment).cast(),
+            libc::socklen_t::try_from(size_of_val(&segment)).unwrap(),
+        )
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    let data: Vec<u8> = (0..PACKETS * DATA)
+        .map(|index| u8::try_from(index % 251).unwrap())
+        .collect();
+    let offered = || -> u64 {
+        lab.counters()
+            .expect("it counts")
+            .map(|c| c.offered)
+            .iter()
+            .sum()
+    };
+    let before = offered();
+    near.send_to(&data, far.local_addr().unwrap()).unwrap();
+    let mut received = Vec::new();
+    while received.len() < data.len() {
+        let mut packet = [0; 2 * DATA];
+        let length = far.recv(&mut packet).unwrap();
+        assert_eq!(length, DATA);
+        received.extend_from_slice(&packet[..length]);
+    }
+    assert!(received == data, "other bytes arrived");
+    // It counts before it sleeps, so the last sleep's count may lack what woke it.
+    let began = Instant::now();
+    while offered() < before + PACKETS as u64 {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            lab.counters()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    eprintln!("what is handed over as one crosses in single packets: ok");
+}
+
+/// A long TCP stream over a link that loses some of it.
+fn carries_streams() {
+    const BYTES: usize = 8 << 20;
+    let profile = Profile {
+        rtt: Duration::from_millis(1),
+        loss: Loss::Random { ppm: 2_000 },
+        ..Profile::NONE
+    };
+    let Ok(lab) = Lab::open(&profile, Some(Backend::Tun), 1) else {
+        return;
+    };
+    let address = SocketAddr::new(lab.host().address(), 0);
+    let listener = lab.host().within(|| TcpListener::bind(address));
+    let listener = listener.unwrap().unwrap();
+    let address = listener.local_addr().unwrap();
+    let byte = |index: usize| u8::try_from(index % 251).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = listener.accept().unwrap().0;
+            stream.write_all(&(0..BYTES).map(byte).collect::<Vec<_>>())
+        });
+        let stream = lab.mount().within(|| TcpStream::connect(address));
+        let mut received = Vec::new();
+        stream.unwrap().unwrap().read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), BYTES);
+        let wrong = received.iter().enumerate().find(|(i, b)| **b != byte(*i));
+        assert_eq!(wrong, None);
+    });
+    let [forth, _] = lab.counters().expect("it counts");
+    assert!(forth.lost > 0, "{forth:?}");
+    assert!(forth.delivered > BYTES as u64 / 1500, "{forth:?}");
+    eprintln!("a stream crosses in single packets, whole though some are lost: ok");
 }
 
 fn kernel() {

@@ -58,7 +58,7 @@ fn an_orderly_packet_does_not_pass_an_equal_overtaker() {
 
 #[test]
 fn a_packet_is_as_long_as_it_says_and_no_longer_than_its_buffer() {
-    let mut line = DelayLine::new(4, 400);
+    let mut line = DelayLine::<()>::new(4, 400);
     let mut packet = line.lend();
     packet.buffer_mut().copy_from_slice(b"abcd");
     packet.set_len(3);
@@ -123,7 +123,7 @@ fn spare_buffers_count_against_the_limit() {
 
 #[test]
 fn buffers_of_another_size_are_not_kept() {
-    let mut line = DelayLine::new(100, 1_000);
+    let mut line = DelayLine::<()>::new(100, 1_000);
     line.give_back(Packet::new(7));
     assert_eq!(line.lend().buffer.len(), 100);
 }

@@ -1,4 +1,4 @@
-//! A TUN device: what the kernel sends into it is read from a descriptor, a packet at a time.
+//! A TUN device: what the kernel sends into it is read from a descriptor.
 //!
 //! Source: the kernel's Documentation/networking/tuntap.rst.
 
@@ -6,8 +6,9 @@ use rustix::fs::{Mode, OFlags, open};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Makes the device `name` in the network namespace of the calling thread. Packets are bare IP, whole
-/// (the kernel cuts what it would have a card cut), one to a read or write, which never block.
+/// Makes the device `name` in the network namespace of the calling thread. A read or a write is of one
+/// packet, bare IP after a `virtio_net_hdr`, and never blocks. The kernel takes it for a card that cuts what
+/// is long and fills in checksums.
 pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     let device = open(
         "/dev/net/tun",
@@ -21,12 +22,25 @@ pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_flags =
-        libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).map_err(io::Error::other)?;
+        libc::c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR)
+            .map_err(io::Error::other)?;
     // SAFETY: the descriptor is a TUN device's, and TUNSETIFF takes a pointer to an ifreq that lives
     // through the call.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
-    match done {
-        0.. => Ok(device),
-        _ => Err(io::Error::last_os_error()),
+    if done < 0 {
+        return Err(io::Error::last_os_error());
     }
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    // What a kernel does not know (UDP before 6.2) it cuts itself.
+    if !may_leave_undone(&device, tcp | udp) {
+        may_leave_undone(&device, tcp);
+    }
+    Ok(device)
+}
+
+/// Tells the kernel what it may leave undone in packets it hands over; whether it knows all of that.
+fn may_leave_undone(device: &OwnedFd, offloads: libc::c_uint) -> bool {
+    // SAFETY: the descriptor is a TUN device's, and TUNSETOFFLOAD takes flags, no pointer.
+    unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) == 0 }
 }
