@@ -75,16 +75,49 @@ impl Recording {
         if !status.success() {
             return Err(io::Error::other(format!("perf script: {status}")));
         }
-        let mut options = flamegraph::Options::default();
-        options.title.clone_from(&self.title);
-        let image = File::create(&self.image)?;
-        flamegraph::from_reader(&mut options, folded.as_slice(), image).map_err(io::Error::other)
+        picture(&self.title, &folded, &self.image)
     }
+}
+
+/// Draws `folded` stacks into the file `image`.
+fn picture(title: &str, folded: &[u8], image: &Path) -> io::Result<()> {
+    if folded.is_empty() {
+        return Err(io::Error::other(format!(
+            "too little processor time was used for a sample at {FREQUENCY} a second"
+        )));
+    }
+    let mut options = flamegraph::Options::default();
+    title.clone_into(&mut options.title);
+    let image = File::create(image)?;
+    flamegraph::from_reader(&mut options, folded, image).map_err(io::Error::other)
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         // Of no interest once the picture is drawn.
         let _ = fs::remove_file(&self.samples);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_to_draw_leaves_no_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("first-byte.svg");
+        let error = picture("wormhole: first-byte", b"", &image).unwrap_err();
+        assert!(error.to_string().contains("too little"), "{error}");
+        assert!(!image.exists());
+
+        picture(
+            "wormhole: seq-read",
+            b"main;read_at 3\nmain;send 5\n",
+            &image,
+        )
+        .unwrap();
+        let drawn = fs::read_to_string(&image).unwrap();
+        assert!(drawn.contains("wormhole: seq-read") && drawn.contains("read_at"));
     }
 }
