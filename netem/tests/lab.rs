@@ -109,13 +109,15 @@ fn inside() {
     kernel();
 }
 
+/// A UDP socket of an end.
+fn socket(end: &LinkEnd) -> UdpSocket {
+    let bound = end.within(|| UdpSocket::bind(SocketAddr::new(end.address(), 0)));
+    bound.unwrap().unwrap()
+}
+
 /// Round trips of small datagrams: the fastest of those that came back, and how many did.
 fn probe(lab: &Lab, count: u32, patience: Duration) -> (Duration, u32) {
-    let bind = |node: &LinkEnd| {
-        let bound = node.within(|| UdpSocket::bind(SocketAddr::new(node.address(), 0)));
-        bound.unwrap().unwrap()
-    };
-    let (far, near) = (bind(lab.host()), bind(lab.mount()));
+    let (far, near) = (socket(lab.host()), socket(lab.mount()));
     near.connect(far.local_addr().unwrap()).unwrap();
     near.set_read_timeout(Some(patience)).unwrap();
     far.set_read_timeout(Some(patience)).unwrap();
@@ -196,11 +198,7 @@ fn cuts() {
     let Ok(lab) = Lab::open(&Profile::LAN, Some(Backend::Tun), 1) else {
         return;
     };
-    let bind = |node: &LinkEnd| {
-        let bound = node.within(|| UdpSocket::bind(SocketAddr::new(node.address(), 0)));
-        bound.unwrap().unwrap()
-    };
-    let (far, near) = (bind(lab.host()), bind(lab.mount()));
+    let (far, near) = (socket(lab.host()), socket(lab.mount()));
     far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let segment = libc::c_int::try_from(DATA).unwrap();
     // SAFETY: the socket is open, and the value a c_int whose size is given.
