@@ -35,9 +35,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Packets the kernel keeps for us while this thread is not running: 60 ms of 1 Gbit/s.
+/// Packets, or frames of several, that the kernel keeps for us while this thread is not running: at least
+/// 60 ms of 1 Gbit/s.
 const DEVICE_QUEUE_PACKETS: u32 = 5000;
-/// Packets read in one turn before those due are looked at.
+/// As soon as so many packets were read in one turn, those due are looked at.
 const TURN_PACKETS: usize = 64;
 /// A wake-up may be later than due by this share of the one-way delay..
 const GRAIN_OF_DELAY: u32 = 20;

@@ -298,8 +298,8 @@ impl Batch {
         let Some(headers) = self.join_headers(layout, &mut headers) else {
             return;
         };
-        let first = header(&self.packets[0].note, Some(layout));
-        slices[0] = IoSlice::new(&first);
+        let before = header(&self.packets[0].note, Some(layout));
+        slices[0] = IoSlice::new(&before);
         slices[1] = IoSlice::new(headers);
         for (slice, packet) in slices[2..].iter_mut().zip(&self.packets) {
             *slice = IoSlice::new(&packet[layout.data..]);
