@@ -203,11 +203,11 @@ impl Dialer {
             proof: self.ticket.secret.prove(&binding, self.mount),
             mount: self.mount,
         };
-        let (mut send, mut recv) = connection.open_bi().await.map_err(|_| FrameError::Lost)?;
+        let (mut send, recv) = connection.open_bi().await.map_err(|_| FrameError::Lost)?;
         let sent = send.write_all(&hello.to_frame()?).await;
         sent.map_err(|_| FrameError::Lost)?;
         let _ = send.finish();
-        read_frame(&mut recv).await
+        read_frame(&mut recv.into()).await
     }
 
     /// The share's identity as this machine knows it: bound to the host's key, since a host chooses the

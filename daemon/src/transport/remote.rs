@@ -3,7 +3,7 @@
 mod fits;
 
 use super::code;
-use super::frame::{FrameError, read_frame};
+use super::frame::{FrameError, ReadStream, read_frame};
 use super::tail::Tail;
 use super::tuning::BODY_BYTES_MAX;
 use crate::rpc::{Answer, Body, CallError, PathEstimate, Payload, Remote};
@@ -11,7 +11,7 @@ use fits::answers;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use quinn::{Connection, ReadError, RecvStream, VarInt};
+use quinn::{Connection, ReadError, VarInt};
 use serde::Serialize;
 use std::io;
 use std::pin::Pin;
@@ -72,6 +72,10 @@ pub struct RemoteSnapshot {
     pub wire_bytes_out: u64,
     /// Replies the host broke off.
     pub resets: u64,
+    /// Streams the host was told to send no more of, because nobody wants the rest (STOP_SENDING).
+    pub stops_out: u64,
+    /// Streams the host wanted no more of.
+    pub stops_in: u64,
     /// Packets of ours that were lost.
     pub lost_packets: u64,
     /// Smoothed round-trip time.
@@ -101,6 +105,8 @@ impl QuicRemote {
             wire_bytes_in: stats.udp_rx.bytes,
             wire_bytes_out: stats.udp_tx.bytes,
             resets: self.counters.resets.load(Relaxed),
+            stops_out: stats.frame_tx.stop_sending,
+            stops_in: stats.frame_rx.stop_sending,
             lost_packets: stats.path.lost_packets,
             rtt_us: u64::try_from(stats.path.rtt.as_micros()).unwrap_or(u64::MAX),
             mtu_bytes: stats.path.current_mtu.into(),
@@ -118,11 +124,13 @@ impl QuicRemote {
         let bodies = self.bodies.acquire_many(units).await;
         let _under_way = bodies.map_err(|_| CallError::Link)?;
         let slot = self.slot(&request).await?;
-        let (mut send, mut recv) = self
+        let (mut send, recv) = self
             .connection
             .open_bi()
             .await
             .map_err(|_| CallError::Link)?;
+        // From here on dropping it before its end tells the host to stop working on it (STOP_SENDING).
+        let mut recv = ReadStream::from(recv);
         if !body.is_empty() {
             // Fails only on a stream that is closed already.
             let _ = send.set_priority(if body.len() < LARGE_BODY_BYTES {
@@ -138,7 +146,6 @@ impl QuicRemote {
         let _ = send.write_all_chunks(&mut pieces).await;
         let _ = send.finish();
         self.tail.spoken();
-        // From here on dropping `recv` tells the host to stop working on it (STOP_SENDING).
         let reply: Reply = match read_frame(&mut recv).await {
             Ok(reply) => reply,
             Err(FrameError::Reset(code)) => return Err(self.reset(code)),
@@ -168,7 +175,7 @@ impl QuicRemote {
     fn payload(
         &self,
         reply: &Reply,
-        recv: RecvStream,
+        recv: ReadStream,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Payload {
         let announced = match reply {
@@ -180,7 +187,7 @@ impl QuicRemote {
                 ..
             } => None,
             Reply::Many(_) | Reply::Listening { .. } => None,
-            // Nothing follows; dropping the stream says so.
+            // Nothing follows.
             _ => return Box::new(tokio::io::empty()),
         };
         // Pushes come now and then: nobody waits for them, and their stream is none of those for requests.
@@ -244,7 +251,7 @@ fn fault_of(code: VarInt) -> Option<Fault> {
 }
 
 struct QuicPayload {
-    recv: RecvStream,
+    recv: ReadStream,
     /// Bytes still announced; `None` where the payload frames itself.
     left: Option<u64>,
     connection: Connection,

@@ -286,12 +286,12 @@ impl Doorstep {
 
     /// The hello. `None` if the peer was not let in.
     async fn enter(&self, connection: &Connection) -> Option<Arc<dyn Serve>> {
-        let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+        let (mut send, recv) = connection.accept_bi().await.ok()?;
         let mut binding = [0; 32];
         connection
             .export_keying_material(&mut binding, EXPORTER_LABEL, &[])
             .ok()?;
-        let admitted = match read_frame::<Hello>(&mut recv).await {
+        let admitted = match read_frame::<Hello>(&mut recv.into()).await {
             Ok(hello) => self.gate.admit(&hello, &binding).await,
             Err(_) => Err(Refusal::Malformed),
         };
@@ -330,7 +330,7 @@ impl Doorstep {
                 stream = connection.accept_bi() => {
                     let Ok((send, recv)) = stream else { break };
                     let (session, tail) = (session.clone(), tail.clone());
-                    requests.spawn(stream::run(send, recv, session, tail));
+                    requests.spawn(stream::run(send, recv.into(), session, tail));
                 }
                 Some(ended) = requests.join_next(), if !requests.is_empty() => {
                     if matches!(ended, Ok(Err(stream::Violation))) {

@@ -1,4 +1,4 @@
-//! Changes over QUIC: what many bytes behind requests do to a connection.
+//! Requests over QUIC: what many bytes behind them do to a connection, and what an answered one leaves behind.
 
 use crate::changes::{ROOT, WRITABLE, asking, creating, writing};
 use crate::world::{World, node};
@@ -7,12 +7,13 @@ use futures_util::future::join_all;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use wormhole::host::ShareRules;
 use wormhole::rpc::{Body, CallError, Remote};
 use wormhole::transport::server::{self, ServerStats};
 use wormhole::transport::{Dialer, Identity, QuicRemote, ServerEndpoint};
-use wormhole_protocol::{Fault, MountId, Reply, Request, Ticket};
+use wormhole_protocol::{ByteRange, Fault, MountId, ReadUrgency, Reply, Request, Ticket};
 
 const SEGMENT_BYTES: usize = 1 << 20;
 
@@ -127,4 +128,48 @@ async fn more_bytes_than_announced_end_the_connection() {
         .unwrap();
     assert_eq!(wire.stats.snapshot().violations, 1);
     assert_eq!(fs::metadata(wire.world.at("f")).unwrap().len(), 0);
+}
+
+fn reading(len: u64) -> Request {
+    Request::Read {
+        node: node("f"),
+        range: ByteRange::new(0, len).unwrap(),
+        urgency: ReadUrgency::Demand,
+    }
+}
+
+/// A stream whose end nobody has seen is stopped, by a packet of its own.
+#[tokio::test]
+async fn streams_that_were_read_to_their_end_are_not_stopped() {
+    let wire = wire(WRITABLE).await;
+    fs::write(wire.world.at("f"), vec![7; 4096]).unwrap();
+    let stops = |wire: &Wire| {
+        let snapshot = wire.remote.snapshot();
+        (snapshot.stops_out, snapshot.stops_in)
+    };
+    for number in 0..50 {
+        let look = Request::Getattr { node: node("f") };
+        wire.remote.call(look).await.unwrap();
+        let mut payload = wire.remote.call(reading(4096)).await.unwrap().payload;
+        payload.read_exact(&mut [0; 4096]).await.unwrap();
+        let list = Request::List {
+            dir: node(""),
+            known: None,
+        };
+        let mut payload = wire.remote.call(list).await.unwrap().payload;
+        payload.read_to_end(&mut Vec::new()).await.unwrap();
+        let name = format!("f{number}");
+        let create = asking(ROOT, creating("", &name, 0o644, number + 1));
+        wire.remote.call(create).await.unwrap();
+    }
+    assert_eq!(stops(&wire), (0, 0));
+
+    drop(wire.remote.call(reading(4096)).await.unwrap().payload);
+    let look = Request::Getattr { node: node("f") };
+    wire.remote.call(look).await.unwrap();
+    assert_eq!(
+        stops(&wire),
+        (1, 0),
+        "what is not wanted any more is stopped"
+    );
 }

@@ -1,12 +1,12 @@
 //! One request on one stream: read it, have it served, send what comes.
 
-use super::super::frame::{FrameError, read_frame};
+use super::super::frame::{FrameError, ReadStream, read_frame};
 use super::super::tail::Tail;
 use crate::rpc::{Serve, Sink, SinkClosed, Source, SourceBroken};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use quinn::{RecvStream, SendStream, VarInt};
+use quinn::{SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ pub(super) struct Violation;
 
 pub(super) async fn run(
     mut send: SendStream,
-    mut recv: RecvStream,
+    mut recv: ReadStream,
     session: Arc<dyn Serve>,
     tail: Arc<Tail>,
 ) -> Result<(), Violation> {
@@ -80,9 +80,9 @@ fn body_len(request: &Request) -> usize {
     }
 }
 
-/// The bytes behind a request frame. Dropping it tells the mount to send no more of them.
+/// The bytes behind a request frame. Dropping it before their end tells the mount to send no more of them.
 struct StreamSource {
-    recv: RecvStream,
+    recv: ReadStream,
     /// Where the connection puts pieces: places that are empty but for moments.
     taken: Vec<Bytes>,
     left: usize,
