@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// On shorter paths the timer is soon enough.
+/// On shorter paths QUIC's own timer is soon enough, and one of ours would cost more than it brings.
 const RTT_MIN: Duration = Duration::from_millis(10);
 
 /// Follows up on one connection until dropped.
@@ -57,12 +57,13 @@ async fn run(connection: Connection, spoken: Arc<Notify>) {
     let following = async {
         loop {
             spoken.notified().await;
+            if connection.rtt() < RTT_MIN {
+                continue;
+            }
             let delay = || tuning::tail_delay(connection.rtt());
             while timeout(delay(), spoken.notified()).await.is_ok() {}
-            if connection.rtt() >= RTT_MIN {
-                // An older peer takes none, and a full queue is no silence: either is well.
-                let _ = connection.send_datagram(Bytes::new());
-            }
+            // An older peer takes none, and a full queue is no silence: either is well.
+            let _ = connection.send_datagram(Bytes::new());
         }
     };
     match select(pin!(taking), pin!(following)).await {
