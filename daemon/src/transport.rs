@@ -2,7 +2,7 @@
 //!
 //! - [`identity`]: the host's key; TLS by raw public keys (RFC 7250), no certificates.
 //! - [`tuning`]: sockets, windows, timers, congestion control.
-//! - [`endpoint`]: UDP sockets with all of that.
+//! - [`endpoint`]: UDP sockets with all of that; [`socket`]: how they wait.
 //! - [`server`]: lets mounts in through a `Gate`, and runs their requests.
 //! - [`client`]: finds a host by its ticket and becomes a `Remote`.
 //! - [`tail`]: makes the loss of a last packet noticed.
@@ -17,6 +17,7 @@ mod frame;
 pub mod identity;
 mod remote;
 pub mod server;
+mod socket;
 mod tail;
 pub mod tuning;
 

@@ -1,8 +1,9 @@
 //! UDP sockets with QUIC on them.
 
 use super::identity::Identity;
+use super::socket::QuietSocket;
 use super::tuning;
-use quinn::{Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -115,9 +116,8 @@ fn endpoint(
     config
         .max_udp_payload_size(tuning::MTU_BYTES_MAX)
         .map_err(io::Error::other)?;
-    let runtime = Arc::new(TokioRuntime);
-    let socket = runtime.wrap_udp_socket(socket)?;
-    Endpoint::new_with_abstract_socket(config, server, socket, runtime)
+    let socket = Arc::new(QuietSocket::new(socket)?);
+    Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
