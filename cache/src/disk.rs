@@ -251,6 +251,34 @@ impl Disk {
         out
     }
 
+    /// Whether nothing is held of the blocks `wants` of neighbouring chunks: true if that is certain without asking
+    /// the disk, and counted then as a look in vain. Never blocks.
+    pub fn surely_lacks(
+        &self,
+        content: &ContentKey,
+        size: u64,
+        first: ChunkIndex,
+        wants: &[BlockMask],
+    ) -> bool {
+        let Some(header) = self.header(content, size) else {
+            return false;
+        };
+        let digest = content.digest();
+        let lacks = if size <= PACKED_BYTES_MAX {
+            self.inner.packs.lacks(&digest)
+        } else {
+            let content = self.inner.opened.peek(&digest);
+            content.is_some_and(|c| *c.header() == header && c.surely_lacks(first, wants))
+        };
+        if lacks {
+            self.inner
+                .counters
+                .misses
+                .fetch_add(wants.len() as u64, Relaxed);
+        }
+        lacks
+    }
+
     /// Hands blocks of a chunk to the writer; never blocks. False if they will not be stored: too much
     /// waits, the disk failed shortly before, or the blocks do not fit the size.
     pub fn store(&self, content: &ContentKey, size: u64, index: ChunkIndex, chunk: Chunk) -> bool {

@@ -178,13 +178,28 @@ impl Content {
         let read = file::read_at(&self.index, &mut bytes, Slot::offset(first))?;
         // A slot cut in two is zeros at its end and fails its own check.
         bytes[read..].fill(0);
-        Ok((first.0..)
-            .zip(bytes.chunks_exact(SLOT_BYTES))
-            .map(|(index, bytes)| {
-                let index = ChunkIndex(index);
-                Slot::decode(&array(bytes, 0), &self.digest, index, self.len_of(index))
-            })
-            .collect())
+        Ok(self.decode_slots(first, &bytes).collect())
+    }
+
+    /// Whether nothing is held of the blocks `wants` of neighbouring chunks, as far as memory tells without asking the
+    /// disk; if not, that has to be looked at.
+    pub(crate) fn surely_lacks(&self, first: ChunkIndex, wants: &[BlockMask]) -> bool {
+        let mut bytes = vec![0; wants.len() * SLOT_BYTES];
+        let lacks = |(found, want): (FoundSlot, &BlockMask)| match found {
+            FoundSlot::Absent => true,
+            FoundSlot::Present(slot) => slot.mask.and(*want).is_empty(),
+            FoundSlot::Damaged => false,
+        };
+        file::read_at_hand(&self.index, &mut bytes, Slot::offset(first)).is_some()
+            && self.decode_slots(first, &bytes).zip(wants).all(lacks)
+    }
+
+    fn decode_slots(&self, first: ChunkIndex, bytes: &[u8]) -> impl Iterator<Item = FoundSlot> {
+        let slots = bytes.chunks_exact(SLOT_BYTES);
+        (first.0..).zip(slots).map(|(index, bytes)| {
+            let index = ChunkIndex(index);
+            Slot::decode(&array(bytes, 0), &self.digest, index, self.len_of(index))
+        })
     }
 
     /// The bytes a slot promises. Short if the file is.

@@ -3,7 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
 
@@ -76,6 +76,16 @@ pub(crate) fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<us
         }
     }
     Ok(done)
+}
+
+/// As [`read_at`] in one step, and only from memory: `None` if the disk would have to be asked, or if that cannot be
+/// told.
+pub(crate) fn read_at_hand(file: &File, out: &mut [u8], offset: u64) -> Option<usize> {
+    let len = out.len();
+    let mut slices = [IoSliceMut::new(out)];
+    let read = rustix::io::preadv2(file, &mut slices, offset, ReadWriteFlags::NOWAIT).ok()?;
+    // In between, the file may end, or the rest may not be in memory.
+    (read == 0 || read == len).then_some(read)
 }
 
 /// Appends up to `len` bytes from `offset` on to `out`, which has the room; fewer if the file ends.

@@ -243,6 +243,11 @@ impl Packs {
         packs.map(|(n, pack)| (*n, pack.used_nanos)).collect()
     }
 
+    /// Whether nothing is held of a content.
+    pub(crate) fn lacks(&self, digest: &ContentDigest) -> bool {
+        !self.state.lock().map.contains_key(digest)
+    }
+
     /// Which blocks of a content of `size` bytes there are, as far as memory tells: all or none.
     pub(crate) fn mask(&self, digest: &ContentDigest, size: u32) -> BlockMask {
         match self.state.lock().map.get(digest) {

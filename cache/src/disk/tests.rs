@@ -192,6 +192,41 @@ fn chunks_that_were_read_together_share_no_memory() {
     assert_eq!(alone, [true; 4]);
 }
 
+/// "Nothing" is only said of what is not there, and then without a look at the disk.
+#[test]
+fn what_is_surely_lacking_is_not_there() {
+    let dir = TempDir::new_in("/var/tmp").unwrap();
+    let disk = open(dir.path());
+    let (small, large) = (100, 3 * CHUNK);
+    let lacks =
+        |file, size, index, mask| disk.surely_lacks(&key(file), size, ChunkIndex(index), &[mask]);
+    assert!(lacks(1, small, 0, BlockMask::FULL));
+    store(&disk, 1, small, 0, BlockMask::FULL);
+    assert!(!lacks(2, large, 0, BlockMask::FULL), "nobody has looked");
+    let (there, beside) = (
+        BlockMask::covering(0, 8192),
+        BlockMask::covering(8192, 16384),
+    );
+    store(&disk, 2, large, 1, there);
+    disk.flush();
+    assert!(!lacks(1, small, 0, BlockMask::FULL));
+
+    // Some file systems cannot tell what is in memory.
+    let probe = dir.path().join("probe");
+    std::fs::write(&probe, [1]).unwrap();
+    let probe = file::open_read(&probe).unwrap();
+    let tells = file::read_at_hand(&probe, &mut [0], 0) == Some(1);
+    let misses = disk.stats().misses;
+    assert_eq!(lacks(2, large, 0, BlockMask::FULL), tells);
+    assert_eq!(lacks(2, large, 1, beside), tells);
+    assert_eq!(lacks(2, large, 2, BlockMask::FULL), tells, "past the index");
+    assert_eq!(disk.stats().misses - misses, if tells { 3 } else { 0 });
+    assert!(!lacks(2, large, 1, BlockMask::FULL));
+    assert!(!lacks(2, large + 1, 0, BlockMask::FULL), "of another size");
+    let all = [BlockMask::FULL; 3];
+    assert!(!disk.surely_lacks(&key(2), large, ChunkIndex(0), &all));
+}
+
 /// Where the file system takes bytes past the page cache and where it does not (tmpfs).
 #[test]
 fn bytes_written_past_the_page_cache_are_there() {

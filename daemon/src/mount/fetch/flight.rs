@@ -393,6 +393,10 @@ async fn read_disk(
     wants: Vec<BlockMask>,
 ) -> Vec<Chunk> {
     let (key, size) = (content.key, content.attr.size);
+    // Most of what is not in memory is not on disk either; another thread costs more than to see that.
+    if disk.surely_lacks(&key, size, first, &wants) {
+        return vec![Chunk::empty(); wants.len()];
+    }
     let read = move || {
         if wants.len() > 1 {
             return disk.read_run(&key, size, first, wants.len());
