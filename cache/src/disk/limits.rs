@@ -1,5 +1,6 @@
 //! Every maximum of the disk cache, in one place. Units stand last in the names.
 
+use std::time::Duration;
 use wormhole_protocol::limits::{CHUNK_BYTES, READ_BYTES_MAX};
 
 /// Bytes that may wait for the writer; more is refused.
@@ -8,6 +9,8 @@ pub(crate) const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const QUEUE_JOB_BYTES: usize = 512;
 /// Bytes the writer takes from the queue at once; neighbours among them are written together.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long the writer lets stores gather before it takes fewer than that.
+pub(crate) const GATHER: Duration = Duration::from_millis(20);
 /// Contents whose files are kept open, two descriptors each.
 pub(crate) const OPEN_CONTENTS_MAX: usize = 64;
 /// Packs whose files are kept open.
