@@ -47,6 +47,7 @@ pub use guard::{PinError, PinReport, PinRoom};
 pub use holdings::Whole;
 use inner::{Counters, Inner};
 use layout::{Header, mask_bytes};
+pub use limits::TREE_SECTION_BYTES_MAX;
 use limits::{PACKED_BYTES_MAX, READ_RUN_CHUNKS_MAX, SOUND_MAX, TREE_PART};
 use lru::LruCache;
 use opened::Opened;
@@ -350,7 +351,8 @@ impl Disk {
 
     /// Remembers sections of bytes in place of those there are; `next` puts each into what it is given, or nothing at
     /// the end. They count against the budget, of which they take no more than a sixteenth; what does not fit is
-    /// left out. The bytes they take on disk. Blocks the thread.
+    /// left out, and so is all after a section of more than [`TREE_SECTION_BYTES_MAX`]. The bytes they take on disk.
+    /// Blocks the thread.
     ///
     /// # Errors
     /// What the file system said; what was remembered before still is.

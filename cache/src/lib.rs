@@ -19,7 +19,8 @@ mod memory;
 
 pub use chunk::Chunk;
 pub use disk::{
-    Disk, DiskConfig, DiskError, DiskStats, PinError, PinReport, PinRoom, TreeFile, Whole,
+    Disk, DiskConfig, DiskError, DiskStats, PinError, PinReport, PinRoom, TREE_SECTION_BYTES_MAX,
+    TreeFile, Whole,
 };
 pub use flight::{Abandoned, Claim, Claimed, Flights, Waiting};
 pub use key::{ChunkKey, ContentDigest, ContentKey};

@@ -372,7 +372,7 @@ async fn a_directory_that_is_gone_takes_its_listing_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_listing_too_long_for_a_digest_single_names_are_renewed() {
+async fn of_a_long_listing_that_nobody_watches_single_names_are_renewed() {
     let world = World::new(TTL);
     listed_files(&world, 5000);
     let dir = world.find(Ino::ROOT, "d").await.unwrap();

@@ -12,6 +12,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::distant::Distant;
 use support::fake::{FakeHost, attr};
@@ -202,6 +203,61 @@ async fn a_large_tree_is_asked_about_in_few_requests_once_it_is_used() {
     assert!(alone - ones <= 4, "{}", alone - ones);
     assert!(took < RTT * 10, "{took:?}");
     mount.end().await;
+}
+
+/// A host with so many directories, the first of them with so many frames more.
+fn host_with_frames(dirs: u64, frames: u64) -> Arc<FakeHost> {
+    let host = host(dirs);
+    for number in 0..frames {
+        let attr = attr(50_000 + number, FileKind::File, 10, 1);
+        host.put(&format!("d000/frame.{number:05}"), attr, 0);
+    }
+    host
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_directory_is_known_to_the_next_mount_as_well() {
+    // Asked about with all the others, and after some of them.
+    for dirs in [1, 300] {
+        let host = host_with_frames(dirs, 10_000);
+        let (cache, found) = walked(&host).await;
+        assert_eq!(found.len() as u64, 10_000 + dirs * FILES);
+        let mount = Mount::of(&host, cache.path());
+        let sent = host.entries_sent.load(SeqCst);
+        sleep(Duration::from_secs(5)).await;
+        let first = mount.vfs.lookup(Ino::ROOT, b"d000").await.unwrap().unwrap();
+        let (again, took) = mount.walk_from(first.node.ino).await;
+        assert_eq!(again.len() as u64, 10_000 + FILES);
+        assert!(took < RTT * 2 + RTT / 2, "{took:?}");
+        let frame = mount.vfs.lookup(first.node.ino, b"frame.00007").await;
+        assert!(frame.unwrap().is_ok());
+        assert!(mount.walk().await.0 == found);
+        assert_eq!(host.entries_sent.load(SeqCst), sent);
+        mount.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_directory_that_changed_is_sent_to_whoever_lists_it_and_to_nobody_else() {
+    for dirs in [1, 300] {
+        let host = host_with_frames(dirs, 10_000);
+        let (cache, mut found) = walked(&host).await;
+        host.remove("d000/frame.00007");
+        found.retain(|(path, _)| path != "/d000/frame.00007");
+        let mount = Mount::of(&host, cache.path());
+        let sent = host.entries_sent.load(SeqCst);
+        let first = mount.vfs.lookup(Ino::ROOT, b"d000").await.unwrap().unwrap();
+        for (name, is_there) in [("frame.00006", true), ("frame.00007", false)] {
+            let frame = mount.vfs.lookup(first.node.ino, name.as_bytes()).await;
+            assert_eq!(frame.unwrap().is_ok(), is_there, "{name}");
+        }
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(host.entries_sent.load(SeqCst), sent);
+        assert!(mount.walk().await.0 == found);
+        let more = host.entries_sent.load(SeqCst) - sent;
+        assert_eq!(more, 10_000 + FILES - 1);
+        mount.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

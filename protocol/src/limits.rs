@@ -58,7 +58,7 @@ pub const LIST_ENTRIES_MAX: usize = 4_000_000;
 
 /// Most entries of a listing that has a [`crate::ListingDigest`]: what a host looks at before it answers
 /// a mount that names one.
-pub const LIST_DIGEST_ENTRIES_MAX: usize = 4096;
+pub const LIST_DIGEST_ENTRIES_MAX: usize = 65_536;
 
 /// Unit of cache keys, eviction and hashing.
 pub const CHUNK_BYTES: usize = 128 * 1024;

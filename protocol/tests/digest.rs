@@ -65,6 +65,52 @@ fn a_digest_is_what_it_was() {
     );
 }
 
+/// So many entries, each with a name and an inode of its own.
+fn many(count: u64) -> Vec<Entry> {
+    let like = entries().remove(0);
+    let entry = |number: u64| {
+        let mut entry = like.clone();
+        entry.name = Name::new(format!("{number}")).expect("a valid name");
+        entry.attr.id.inode = number;
+        entry
+    };
+    (0..count).map(entry).collect()
+}
+
+#[test]
+fn of_many_entries_as_well_every_difference_counts_and_the_order_does_not() {
+    for count in [4096, 4097, 9000] {
+        let entries = many(count);
+        let known = digest(&entries);
+        assert!(known.is_some());
+        assert_eq!(digest(entries.iter().rev()), known);
+        assert_ne!(digest(&entries[1..]), known);
+        assert_ne!(digest(entries.iter().chain(&entries[..1])), known);
+        for at in [0, 4095, entries.len() - 1] {
+            let mut changed = entries.clone();
+            changed[at].attr.size += 1;
+            assert_ne!(digest(&changed), known, "{count} entries, {at}");
+        }
+        let mut swapped = entries.clone();
+        swapped[0].name = entries[1].name.clone();
+        swapped[1].name = entries[0].name.clone();
+        assert_ne!(digest(&swapped), known);
+    }
+}
+
+#[test]
+fn a_digest_of_many_is_what_it_was() {
+    let hex = |count| {
+        let ListingDigest(bytes) = digest(&many(count)).expect("few enough");
+        bytes[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    };
+    assert_eq!(hex(4096), "2194e7d35a94e8a9");
+    assert_eq!(hex(4097), "30ed1aab03ce39e1");
+}
+
 #[test]
 fn long_listings_have_none() {
     let entry = entries().remove(0);

@@ -55,8 +55,8 @@ pub(crate) const MASK_CHUNKS_MAX: usize = 1024;
 pub(crate) const TREE_BYTES_MAX: u64 = 192 * 1024 * 1024;
 /// And this part of the budget.
 pub(crate) const TREE_PART: u64 = 16;
-/// Bytes of one section of it: a directory of as many entries as may be remembered, each as long as can be.
-pub(crate) const TREE_SECTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one section of it: a directory of as many entries as may be remembered, with names of some 200 bytes.
+pub const TREE_SECTION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const _: () = assert!(UNPINNED_PART < SLACK_PART);
 const _: () = assert!(PINNED_CONTENTS_MAX < PACKED_MAX && PINNED_CONTENTS_MAX < CONTENTS_MAX);

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
+use wormhole_protocol::digest::DIGESTER_BYTES;
 use wormhole_protocol::limits::{
-    CHANGES_AHEAD_MAX, LIST_DIGEST_ENTRIES_MAX, LIST_FRAME_BYTES_MAX, PUSH_NAMES_MAX,
-    SESSION_REQUESTS_MAX, TREE_FRAME_BYTES_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+    CHANGES_AHEAD_MAX, LIST_FRAME_BYTES_MAX, PUSH_NAMES_MAX, SESSION_REQUESTS_MAX,
+    TREE_FRAME_BYTES_MAX, WRITE_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 
 /// Sessions at once, over all shares.
@@ -174,8 +175,8 @@ pub(super) const TREE_QUEUE_MAX: usize = 65_536;
 /// Bytes of their paths.
 pub(super) const TREE_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes a listing holds while its digest is made: the entries at hand and a hash of each before them.
-pub(super) const LIST_DIGEST_BYTES: usize = LIST_FRAME_BYTES_MAX + 32 * LIST_DIGEST_ENTRIES_MAX;
+/// Bytes a listing holds while its digest is made: the entries at hand and what is kept of those before them.
+pub(super) const LIST_DIGEST_BYTES: usize = LIST_FRAME_BYTES_MAX + DIGESTER_BYTES;
 
 /// Tickets of one share, expired ones included.
 pub(super) const TICKETS_MAX: usize = 256;

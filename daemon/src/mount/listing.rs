@@ -11,6 +11,7 @@
 //!
 //! Lock: `inner`, never across an await.
 
+mod digest;
 mod entries;
 mod pack;
 mod saved;
@@ -27,8 +28,8 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wormhole_protocol::codec::{Wire, body_len};
-use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_DIGEST_ENTRIES_MAX, LIST_ENTRIES_MAX};
-use wormhole_protocol::{Attr, Entry, ListFrame, ListingDigest, ListingDigester, Name};
+use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, LIST_ENTRIES_MAX};
+use wormhole_protocol::{Attr, Entry, ListFrame, Name};
 
 /// Entries drawn ahead of the reader. Large, because a listing left waiting holds a stream at the host,
 /// which takes it back after a while: a slow `find` must not lose its place in any but huge directories.
@@ -97,8 +98,7 @@ struct Inner {
     entries: Entries,
     /// Attributes of the directory itself, if they came under the same lease as its entries.
     own_attr: Option<Box<(Attr, Heard)>>,
-    /// Of these entries, once it was asked for.
-    digest: Option<Box<Option<ListingDigest>>>,
+    digest: digest::Kept,
 }
 
 /// The entries of one directory, as they arrive.
@@ -117,7 +117,7 @@ impl Listing {
                 standing: Standing::Told,
                 entries: Entries::default(),
                 own_attr: None,
-                digest: None,
+                digest: digest::Kept::default(),
             }),
         })
     }
@@ -294,7 +294,7 @@ impl Listing {
     pub fn set(&self, name: &Name, attr: Option<Attr>, heard: Heard) {
         let mut inner = self.inner.lock();
         inner.entries.set(name, attr, heard);
-        inner.digest = None;
+        inner.digest.forget();
         // Names were given or taken, so that the directory has changed as well.
         if inner
             .own_attr
@@ -309,7 +309,7 @@ impl Listing {
     pub fn update(&self, name: &Name, attr: &Attr, heard: Heard) {
         let mut inner = self.inner.lock();
         if inner.entries.update(name, attr, heard) {
-            inner.digest = None;
+            inner.digest.forget();
         }
     }
 
@@ -317,7 +317,7 @@ impl Listing {
     pub fn doubt(&self, name: &Name, at: Instant) {
         let mut inner = self.inner.lock();
         inner.entries.doubt(name, at);
-        inner.digest = None;
+        inner.digest.forget();
         inner.own_attr = None;
     }
 
@@ -327,7 +327,7 @@ impl Listing {
         let known = inner.entries.find(name);
         if known.is_some_and(|known| known.is_unknown) {
             inner.entries.set(name, attr, heard);
-            inner.digest = None;
+            inner.digest.forget();
         }
     }
 
@@ -360,26 +360,6 @@ impl Listing {
         let mut inner = self.inner.lock();
         inner.heard = inner.heard.later(heard);
         inner.standing = Standing::Told;
-    }
-
-    /// The digest of a complete listing that is not too long for one.
-    pub fn digest(&self) -> Option<ListingDigest> {
-        let mut inner = self.inner.lock();
-        if !inner.is_complete()
-            || inner.standing == Standing::Outdated
-            || inner.entries.live() > LIST_DIGEST_ENTRIES_MAX
-            || !inner.entries.is_known()
-        {
-            return None;
-        }
-        if let Some(made) = &inner.digest {
-            return **made;
-        }
-        let mut digester = ListingDigester::default();
-        for listed in inner.stretch(0, usize::MAX).listed {
-            digester.add(&listed.entry);
-        }
-        **inner.digest.insert(Box::new(digester.finish()))
     }
 
     /// Waits until all of it is here. False if it broke off, or has more than `most` entries.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
-use wormhole_cache::{Disk, TreeFile as End};
+use wormhole_cache::{Disk, TREE_SECTION_BYTES_MAX, TreeFile as End};
 use wormhole_protocol::FileId;
 
 /// Between two times it is written while the mount goes on, at the least.
@@ -112,7 +112,12 @@ impl TreeFile {
             while section.len() < SECTION_BYTES
                 && let Some((dir, listing)) = left.pop_front()
             {
+                let before = section.len();
                 listing.save(dir, section);
+                // One long directory keeps none of the others out.
+                if section.len() > TREE_SECTION_BYTES_MAX {
+                    section.truncate(before);
+                }
             }
         };
         match self.disk.write_tree(&mut next) {

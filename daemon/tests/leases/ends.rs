@@ -53,6 +53,42 @@ async fn what_was_under_a_lease_that_ended_is_believed_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_long_directory_whose_lease_ended_the_host_is_asked_whether_it_has_changed() {
+    const FILES: u64 = 5000;
+    let world = World::new().await;
+    let host = &world.host;
+    for file in 0..FILES - 3 {
+        let attr = attr(1000 + file, FileKind::File, 10, 1);
+        host.put(&format!("d/f{file}"), attr, 0);
+    }
+    let (dir, _) = world.listed().await;
+    let id = host.attr_of("d").unwrap().id;
+    let over = async || {
+        let number = host.tell(News::Over { dir: id });
+        host.wait_heard(number).await;
+    };
+    assert_eq!(host.entries_sent.load(SeqCst), FILES);
+    over().await;
+    // One question is answered for all of it.
+    assert!(world.find(dir, "f7").await.is_some());
+    let asked = world.asked();
+    assert!(world.find(dir, "f8").await.is_some());
+    assert_eq!(world.list(dir).await.len() as u64, FILES);
+    assert_eq!(
+        (world.asked(), host.entries_sent.load(SeqCst)),
+        (asked, FILES)
+    );
+    // What has changed comes to whoever lists it, and not for the sake of a name.
+    host.remove("d/f8");
+    over().await;
+    assert!(world.find(dir, "f7").await.is_some());
+    assert_eq!(world.find(dir, "f8").await, None);
+    assert_eq!(host.entries_sent.load(SeqCst), FILES);
+    assert_eq!(world.list(dir).await.len() as u64, FILES - 1);
+    assert_eq!(host.entries_sent.load(SeqCst), 2 * FILES - 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_host_cannot_notice_is_found_within_ten_minutes_of_use() {
     let world = World::new().await;
     let (_, file) = world.listed().await;

@@ -14,6 +14,7 @@ mod support;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::distant::Distant;

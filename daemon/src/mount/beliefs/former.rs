@@ -11,8 +11,9 @@
 //! Lock: `tasks`, a leaf.
 
 use super::Beliefs;
+use super::renewal::Subject;
 use crate::mount::heard::Heard;
-use crate::mount::inodes::Inodes;
+use crate::mount::inodes::{Inodes, Node};
 use crate::mount::listing::Listing;
 use crate::mount::stats::add;
 use crate::rpc::CallError;
@@ -29,6 +30,8 @@ use wormhole_protocol::{Attr, FileId, KnownListing, NodeRef, RelPath, Reply, Req
 
 /// Requests at once; each has the host read up to 128 directories.
 const AT_ONCE: usize = 4;
+/// With so many entries in its directories a request names no further one: the host looks at all before it answers.
+const ENTRIES_AT_ONCE: usize = 128 * 1024;
 /// What a directory takes in a request at the most, besides its path, and the request itself.
 const KNOWN_BYTES: usize = 72;
 const REQUEST_HEAD_BYTES: usize = 64;
@@ -241,8 +244,8 @@ impl Beliefs {
             known: Vec::new(),
             beliefs: Arc::downgrade(self),
         };
-        let mut room = REQUEST_BYTES_MAX - REQUEST_HEAD_BYTES;
-        while batch.dirs.len() < REVALIDATE_DIRS_MAX {
+        let (mut room, mut entries) = (REQUEST_BYTES_MAX - REQUEST_HEAD_BYTES, 0);
+        while batch.dirs.len() < REVALIDATE_DIRS_MAX && entries < ENTRIES_AT_ONCE {
             let takes = dirs
                 .front()
                 .map(|(_, path)| path.as_bytes().len() + KNOWN_BYTES);
@@ -258,6 +261,7 @@ impl Beliefs {
                 && self.claim_listing(dir)
             {
                 room = left;
+                entries += listing.arrived();
                 batch.dirs.push((dir, listing));
                 batch.known.push(KnownListing {
                     dir: NodeRef {
@@ -283,7 +287,8 @@ impl Beliefs {
         for ((dir, listing), verdict) in batch.dirs.iter().zip(verdicts) {
             match verdict {
                 Verdict::Holds { attr, leased } if attr.id == *dir => {
-                    self.holds(inodes, listing, &attr, leased, asked);
+                    let node = inodes.by_id(*dir);
+                    self.holds(node.as_deref(), listing, &attr, leased, asked);
                 }
                 Verdict::Holds { .. } => {}
                 Verdict::Changed => {
@@ -294,22 +299,67 @@ impl Beliefs {
         }
         drop(batch);
         for (dir, listing) in changed {
-            if let Some(dir) = inodes.by_id(dir) {
+            if let Some(dir) = inodes.by_id(dir)
+                && !Self::is_long(&listing)
+            {
                 self.fetch_listing(&dir, Some(listing));
             }
         }
     }
 
-    fn holds(&self, inodes: &Inodes, listing: &Listing, attr: &Attr, leased: bool, asked: Instant) {
+    fn holds(
+        &self,
+        node: Option<&Node>,
+        listing: &Listing,
+        attr: &Attr,
+        leased: bool,
+        asked: Instant,
+    ) {
         let leased = self.is_leased_answer(attr.id, asked, leased);
         let heard = Heard::from(asked).leased(leased);
         listing.confirm(heard);
         if leased && self.own.attr_since(attr.id, asked).is_none() {
             listing.set_own_attr(attr, heard);
         }
-        if let Some(node) = inodes.by_id(attr.id) {
+        if let Some(node) = node {
             node.learn(attr, heard);
         }
+    }
+
+    /// Asks whether a listing of before still holds, and draws no other.
+    pub(super) fn verify_listing(self: &Arc<Self>, dir: &Arc<Node>, listing: Arc<Listing>) {
+        let Ok(reference) = dir.reference() else {
+            return;
+        };
+        let (dir, remote, weak) = (dir.clone(), self.remote.clone(), Arc::downgrade(self));
+        self.start(Subject::Listing(dir.id), async move {
+            let digested = listing.clone();
+            let digest = spawn_blocking(move || digested.digest()).await;
+            let Ok(Some(digest)) = digest else {
+                return;
+            };
+            let known = KnownListing {
+                dir: reference,
+                digest,
+            };
+            let asked = Instant::now();
+            let request = Request::Revalidate {
+                listings: vec![known],
+            };
+            let answer = remote.call(request).await;
+            let (Ok(Reply::Revalidated(verdicts)), Some(beliefs)) =
+                (answer.map(|answer| answer.reply), weak.upgrade())
+            else {
+                return;
+            };
+            match verdicts.as_slice() {
+                [Verdict::Holds { attr, leased }] if attr.id == dir.id => {
+                    beliefs.holds(Some(&dir), &listing, attr, *leased, asked);
+                }
+                [Verdict::Changed] => listing.outdate(),
+                _ => {}
+            }
+        });
     }
 }
 

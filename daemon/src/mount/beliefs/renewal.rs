@@ -3,7 +3,7 @@
 //! A renewal is started by a use of what it renews, never by the clock: an idle mount is silent. What
 //! came with a listing is renewed with all of it, by one request that names its digest: if nothing has
 //! changed, that is all the answer says. Else the old listing serves until the new one is complete.
-//! What came alone is renewed alone.
+//! What came alone is renewed alone, and so is what came with a long listing: that is drawn for whoever lists it only.
 //!
 //! There is at most one renewal for each name and directory, and a bounded number in all; beyond it
 //! none is started, and what is believed runs out as it would without. One that fails changes nothing,
@@ -21,11 +21,13 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use wormhole_protocol::limits::LIST_DIGEST_ENTRIES_MAX;
 use wormhole_protocol::{Fault, FileId, Leased, Name, Request};
 
 /// Renewals at once; of the requests a host lets a session have open, a quarter.
 const RENEWALS_MAX: usize = 64;
+/// Entries of a listing that is drawn though nobody lists the directory, at the most: on a slow link a longer one
+/// would cost whoever reads more than it spares him.
+const UNASKED_ENTRIES_MAX: usize = 4096;
 /// Who waits for a listing waits to hear that it no longer holds, and for the new one.
 const RELISTS_MAX: usize = 2;
 
@@ -56,9 +58,14 @@ impl Beliefs {
         }
     }
 
-    /// Whether a listing is complete, believed, and not too long to be asked for by its digest.
+    /// Whether a listing is complete, believed, and not too long to be drawn unasked.
     pub(super) fn is_renewable(&self, dir: FileId, listing: &Listing) -> bool {
-        listing.is_believed(&self.terms(dir)) && listing.arrived() <= LIST_DIGEST_ENTRIES_MAX
+        listing.is_believed(&self.terms(dir)) && !Self::is_long(listing)
+    }
+
+    /// Whether a listing is so long that it is drawn only for whoever lists the directory.
+    pub(super) fn is_long(listing: &Listing) -> bool {
+        listing.arrived() > UNASKED_ENTRIES_MAX
     }
 
     /// Asks where a name leads now.
@@ -138,7 +145,7 @@ impl Beliefs {
         match self.listings.get(dir.id) {
             // It is being fetched for a reader.
             Some(listing) if listing.is_joinable(&self.terms(dir.id)) => {}
-            Some(listing) if listing.arrived() > LIST_DIGEST_ENTRIES_MAX => {
+            Some(listing) if Self::is_long(&listing) => {
                 self.evidence.is_too_long(dir.id);
             }
             known => {
@@ -225,7 +232,7 @@ impl Beliefs {
     }
 
     /// Runs `renewal` unless its subject is being renewed, or too many are.
-    fn start(
+    pub(super) fn start(
         self: &Arc<Self>,
         subject: Subject,
         renewal: impl Future<Output = ()> + Send + 'static,
@@ -249,8 +256,8 @@ impl Beliefs {
         });
     }
 
-    /// Has the host say whether a listing that was under a lease still holds, and waits for that, or for the new one:
-    /// one question for all its names. Whether there was one.
+    /// Has the host say whether a listing that was under a lease still holds, and waits for that, or for the new one if
+    /// it is not long: one question for all its names. Whether there was one.
     pub(super) async fn relist(self: &Arc<Self>, dir: &Arc<Node>) -> bool {
         let subject = Subject::Listing(dir.id);
         let mut renewed = self.renewed.subscribe();
@@ -259,7 +266,11 @@ impl Beliefs {
                 return tries > 0;
             };
             self.former.want().await;
-            self.fetch_listing(dir, Some(listing));
+            if Self::is_long(&listing) {
+                self.verify_listing(dir, listing);
+            } else {
+                self.fetch_listing(dir, Some(listing));
+            }
             let done = renewed.wait_for(|()| !self.under_way.lock().subjects.contains(&subject));
             // Who waits for longer asks for what he wants himself.
             if !matches!(timeout(REVIVAL_MAX, done).await, Ok(Ok(_))) {
@@ -283,7 +294,10 @@ impl Beliefs {
         let held = self.leases.held(dir.id, now);
         let listing = self.listings.get(dir.id);
         let leased = listing.as_ref().is_some_and(|known| known.heard().leased);
-        if leased || listing.is_none() && held.is_some_and(|held| now < held.until) {
+        if leased
+            || listing.as_deref().is_some_and(Self::is_long)
+            || listing.is_none() && held.is_some_and(|held| now < held.until)
+        {
             return;
         }
         let subject = Subject::Listing(dir.id);
@@ -297,7 +311,8 @@ impl Beliefs {
     /// The listing of a directory, if it was told under a lease that is over.
     fn formerly_leased(&self, dir: FileId) -> Option<Arc<Listing>> {
         let listing = self.listings.get(dir)?;
-        let can_be_asked = listing.is_outdated() || listing.digest().is_some();
+        let can_be_asked =
+            listing.has_digest() || listing.is_outdated() && !Self::is_long(&listing);
         (self.is_former(dir) && can_be_asked).then_some(listing)
     }
 
@@ -321,7 +336,7 @@ impl Beliefs {
 /// Draws a listing, and has it take the place of the old one once it is complete.
 async fn arrive(dir: &Arc<Node>, answer: Answer, heard: Heard, beliefs: &Weak<Beliefs>) {
     let listing = Listing::start(answer, heard);
-    let is_whole = listing.is_whole(LIST_DIGEST_ENTRIES_MAX).await;
+    let is_whole = listing.is_whole(UNASKED_ENTRIES_MAX).await;
     let Some(beliefs) = beliefs.upgrade() else {
         return;
     };
@@ -332,7 +347,7 @@ async fn arrive(dir: &Arc<Node>, answer: Answer, heard: Heard, beliefs: &Weak<Be
         beliefs.listings.renew(dir, listing.clone());
         // After it is there for whoever changes something, so that nothing is missed.
         beliefs.amend(dir, &listing);
-    } else if listing.arrived() > LIST_DIGEST_ENTRIES_MAX {
+    } else if Beliefs::is_long(&listing) {
         beliefs.evidence.is_too_long(dir.id);
     }
 }

@@ -10,7 +10,7 @@
 
 use super::entries::Entries;
 use super::pack::{self, Base};
-use super::{Inner, Listing, Standing, State};
+use super::{Inner, Listing, Standing, State, digest};
 use crate::mount::heard::Heard;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Listing {
     pub fn outdate(&self) {
         let mut inner = self.inner.lock();
         inner.standing = Standing::Outdated;
-        inner.digest = None;
+        inner.digest.forget();
     }
 
     /// Whether the host said that it does not hold.
@@ -116,7 +116,7 @@ impl Listing {
                 standing: Standing::Remembered,
                 entries,
                 own_attr: None,
-                digest: None,
+                digest: digest::Kept::default(),
             }),
         };
         Some((dir, Arc::new(listing)))
