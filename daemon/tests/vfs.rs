@@ -298,9 +298,35 @@ async fn a_file_that_never_rests_is_read_past_the_caches() {
         .await
         .unwrap()
         .handle;
-    let bytes = vfs.read(file, 4096, 8192).await.unwrap();
-    assert!(bytes[..] == bytes_at(42, 4096, 8192)[..]);
-    assert_eq!(vfs.fetcher().read_stats.snapshot().direct, 1);
+    // The answer that tells so is good for who asked.
+    for (round, (offset, len)) in [(4096, 8192), (5000, 10_000), (MIB - 7, 100)]
+        .into_iter()
+        .enumerate()
+    {
+        let there = len.min(MIB - offset);
+        let bytes = vfs.read(file, offset, len).await.unwrap();
+        assert!(bytes[..] == bytes_at(42, offset, there as usize)[..]);
+        let reads = host.count(|r| matches!(r, Request::Read { .. }));
+        let direct = vfs.fetcher().read_stats.snapshot().direct;
+        assert_eq!((reads, direct), (round + 1, round as u64 + 1));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_has_grown_and_never_rests_is_read_to_its_new_end() {
+    let host = FakeHost::new();
+    big_file(&host, 6000);
+    let vfs = vfs(&host);
+    let ino = find(&vfs, "big").await;
+    let file = vfs
+        .open(CALLER, ino, OpenHow::default())
+        .await
+        .unwrap()
+        .handle;
+    host.misbehaviour.lock().unwrap().restless = true;
+    big_file(&host, 20_000);
+    let bytes = vfs.read(file, 100, 50_000).await.unwrap();
+    assert!(bytes[..] == bytes_at(42, 100, 19_900)[..]);
 }
 
 #[tokio::test]

@@ -90,6 +90,8 @@ enum Retry {
     Changed,
     /// And this is it; its bytes are on their way.
     Turned(Box<Attr>),
+    /// It had one for a moment, of which these are the bytes that were wanted.
+    Once(Bytes),
     /// A fetch this read relied on was given up.
     Abandoned,
     Failed(FsError),
@@ -181,12 +183,13 @@ impl Fetcher {
                 return Ok(Bytes::new());
             }
             let content = self.content(node, &attr);
-            match self.assemble(&content, offset, end, ahead, cancel).await {
-                Ok(bytes) => {
+            let wanted = (offset, len);
+            match self.assemble(&content, wanted, ahead, cancel).await {
+                Err(Retry::Failed(error)) => return Err(error),
+                Ok(bytes) | Err(Retry::Once(bytes)) => {
                     add(&self.read_stats.served_bytes, bytes.len() as u64);
                     return Ok(bytes);
                 }
-                Err(Retry::Failed(error)) => return Err(error),
                 Err(Retry::Turned(to)) if turns < TURNS_MAX => (attr, turns) = (*to, turns + 1),
                 Err(Retry::Turned(_) | Retry::Changed) => {
                     return self.read_direct(node, offset, len).await;
@@ -216,11 +219,11 @@ impl Fetcher {
     async fn assemble(
         self: &Arc<Self>,
         content: &Content,
-        offset: u64,
-        end: u64,
+        (offset, len): (u64, u64),
         ahead: (u64, u64),
         cancel: &Cancel,
     ) -> Result<Bytes, Retry> {
+        let end = offset.saturating_add(len).min(content.attr.size);
         let mut parts = Vec::new();
         let mut waits = Vec::new();
         let mut mine = Vec::new();
@@ -238,9 +241,9 @@ impl Fetcher {
             }
             parts.push(have);
         }
-        let demanded = !mine.is_empty();
+        let reader = (!mine.is_empty()).then_some((offset, len));
         self.claim_ahead(content, ahead, &mut mine);
-        let outcome = self.launch(content, mine, demanded, cancel);
+        let outcome = self.launch(content, mine, reader, cancel);
         for (part, theirs, have, key, missing) in waits {
             let arrived = self
                 .arrived(theirs, have, key, missing)
@@ -249,6 +252,7 @@ impl Fetcher {
                     Some(Outcome::Failed(error)) => Retry::Failed(error),
                     Some(Outcome::Changed) => Retry::Changed,
                     Some(Outcome::Turned(attr)) => Retry::Turned(attr),
+                    Some(Outcome::Once(bytes)) => Retry::Once(bytes),
                     None => Retry::Abandoned,
                 })?;
             parts[part] = parts[part].merge(&arrived);
@@ -309,17 +313,17 @@ impl Fetcher {
         }
     }
 
-    /// Starts a flight for what was claimed.
+    /// Starts a flight for what was claimed; if that is wanted now, for a reader of a range.
     fn launch(
         self: &Arc<Self>,
         content: &Content,
         mine: Vec<(ChunkIndex, Claimed)>,
-        demanded: bool,
+        reader: Option<(u64, u64)>,
         cancel: &Cancel,
     ) -> Arc<flight::OutcomeSlot> {
         let outcome = Arc::new(flight::OutcomeSlot::default());
         if !mine.is_empty() {
-            let urgency = if demanded {
+            let urgency = if reader.is_some() {
                 ReadUrgency::Demand
             } else {
                 ReadUrgency::Ahead
@@ -331,7 +335,7 @@ impl Fetcher {
                 urgency,
                 cancel.subscribe(),
             );
-            tokio::spawn(flight.following().run(outcome.clone()));
+            tokio::spawn(flight.following(reader).run(outcome.clone()));
         }
         outcome
     }

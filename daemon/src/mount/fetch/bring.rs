@@ -70,7 +70,7 @@ impl Fetcher {
         flight.run(outcome.clone()).await;
         match outcome.get() {
             Some(Outcome::Failed(error)) => Err(error),
-            Some(Outcome::Changed | Outcome::Turned(_)) => Ok(Brought::Changed),
+            Some(Outcome::Changed | Outcome::Turned(_) | Outcome::Once(_)) => Ok(Brought::Changed),
             None => Ok(Brought::Handed),
         }
     }

@@ -11,7 +11,7 @@
 use super::{Content, Fetcher, FsError, Pending, masks, within};
 use crate::mount::stats::add;
 use crate::rpc::{CallError, Payload};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use tokio::io::AsyncReadExt;
@@ -52,6 +52,8 @@ pub(super) enum Outcome {
     Changed,
     /// The file has this version now, of which the bytes are being brought.
     Turned(Box<Attr>),
+    /// The file had another version for a moment: all that the reader wanted to read of it.
+    Once(Bytes),
     Failed(FsError),
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Flight {
     /// Whether it goes on if the file has another version: for a reader, who wants the bytes of now. What is
     /// brought to last waits for a version that lasts.
     follows: bool,
+    /// Offset and length of what that reader wants, if he waits for this flight; may end beyond the file.
+    reader: Option<(u64, u64)>,
     outcome: Arc<OutcomeSlot>,
 }
 
@@ -109,14 +113,16 @@ impl Flight {
             cancelled,
             was_cancelled: false,
             follows: false,
+            reader: None,
             outcome: Arc::default(),
         }
     }
 
-    /// The same, for a reader.
-    pub(super) fn following(self) -> Self {
+    /// The same, for a reader; who waits for it wants so many bytes from an offset on.
+    pub(super) fn following(self, wants: Option<(u64, u64)>) -> Self {
         Self {
             follows: true,
+            reader: wants,
             ..self
         }
     }
@@ -226,13 +232,15 @@ impl Flight {
         if self.urgency == ReadUrgency::Ahead {
             add(&self.fetcher.read_stats.ahead_bytes, range.len());
         }
+        let mut payload = answer.payload;
         let end = if attr.version == self.content.attr.version {
             end
         } else {
-            self.turn_to(&attr, start, end)
-                .ok_or(End::Early(Outcome::Changed))?
+            match self.turn_to(&attr, start, end) {
+                Some(end) => end,
+                None => return Err(self.once(&attr, range, payload).await.into()),
+            }
         };
-        let mut payload = answer.payload;
         let mut at = start;
         while at < end {
             at = self.chunk_from(&mut payload, at, end).await?;
@@ -272,6 +280,38 @@ impl Flight {
         let _ = self.outcome.0.set(Outcome::Turned(Box::new(*attr)));
         self.owed = owed;
         Some(end)
+    }
+
+    /// The answer is of another version than was asked for, and cannot be kept: it is as good as any other for the one
+    /// reader it was asked for, if it has all he wants.
+    async fn once(&mut self, attr: &Attr, range: ByteRange, mut payload: Payload) -> End {
+        let changed = End::Early(Outcome::Changed);
+        let Some((offset, len)) = self.reader else {
+            return changed;
+        };
+        let end = offset.saturating_add(len).min(attr.size);
+        let answered = range.offset()..=range.end();
+        if end <= offset || !answered.contains(&offset) || !answered.contains(&end) {
+            return changed;
+        }
+        let within = |at: u64| usize::try_from(at - range.offset());
+        let (Ok(before), Ok(len)) = (within(offset), within(end)) else {
+            return changed;
+        };
+        let mut buf = BytesMut::with_capacity(len);
+        while buf.len() < len {
+            let left = len - buf.len();
+            let read = tokio::select! {
+                read = async { payload.read_buf(&mut (&mut buf).limit(left)).await } => read,
+                end = unwanted(&mut self.cancelled, &self.owed, &mut self.was_cancelled) => return end,
+            };
+            match read {
+                Ok(n) if n > 0 => add(&self.fetcher.read_stats.fetched_bytes, n as u64),
+                _ => return changed,
+            }
+        }
+        add(&self.fetcher.read_stats.direct, 1);
+        End::Early(Outcome::Once(buf.freeze().slice(before..)))
     }
 
     /// Reads the part of one chunk from `at` on, publishing what is waited for as it comes.
