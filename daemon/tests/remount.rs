@@ -170,16 +170,65 @@ async fn a_walk_of_a_known_tree_takes_one_request() {
     mount.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_reached_by_names_alone_is_known_to_the_next_mounts_as_well() {
+    let host = host(3);
+    host.put("d001/sub", attr(500, FileKind::Directory, 0, 1), 0);
+    host.put("d001/sub/f", attr(501, FileKind::File, 10, 1), 0);
+    let cache = tempfile::tempdir().unwrap();
+    let dir_of = async |mount: &Mount| {
+        let found = mount.vfs.lookup(Ino::ROOT, b"d001").await.unwrap();
+        found.unwrap().node.ino
+    };
+    // The second lists none of it, and the third knows all the same.
+    for (round, walks) in [true, false, true].into_iter().enumerate() {
+        let mount = Mount::of(&host, cache.path());
+        sleep(RTT * 2).await;
+        if walks {
+            let dir = dir_of(&mount).await;
+            let lists = || host.count(|r| matches!(r, Request::List { .. } | Request::Tree { .. }));
+            let before = lists();
+            let (found, took) = mount.walk_from(dir).await;
+            assert_eq!(found.len() as u64, FILES + 1);
+            if round > 0 {
+                assert_eq!((lists(), took), (before, Duration::ZERO));
+            }
+        }
+        mount.end().await;
+    }
+    // What has moved is found by its new name.
+    for (path, inode, kind) in [
+        ("", 2_001, FileKind::Directory),
+        ("/sub", 500, FileKind::Directory),
+        ("/sub/f", 501, FileKind::File),
+    ] {
+        host.remove(&format!("d001{path}"));
+        host.put(&format!("d007{path}"), attr(inode, kind, 10, 1), 0);
+    }
+    let mount = Mount::of(&host, cache.path());
+    sleep(RTT * 2).await;
+    let gone = mount.vfs.lookup(Ino::ROOT, b"d001").await.unwrap();
+    assert!(gone.is_err());
+    let found = mount.vfs.lookup(Ino::ROOT, b"d007").await.unwrap();
+    let (found, _) = mount.walk_from(found.unwrap().node.ino).await;
+    assert_eq!(found, [("/sub/f".into(), 10)]);
+    mount.end().await;
+}
+
 /// Without paths they could not be asked about in bulk, and one by one they cost more than the tree anew.
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_found_from_the_root_is_not_saved() {
+async fn what_nobody_knows_the_way_to_is_not_saved() {
     let host = host(3);
     let cache = tempfile::tempdir().unwrap();
     let mount = Mount::of(&host, cache.path());
     sleep(RTT * 2).await;
     let found = mount.vfs.lookup(Ino::ROOT, b"d001").await.unwrap();
-    let (found, _) = mount.walk_from(found.unwrap().node.ino).await;
-    assert_eq!(found.len(), FILES as usize);
+    let ino = found.unwrap().node.ino;
+    assert_eq!(mount.walk_from(ino).await.0.len(), FILES as usize);
+    // The kernel forgets the directory, and what it was shown of it.
+    for number in (10_003..10_006).map(Ino).chain([ino]) {
+        mount.vfs.forget(number, 100);
+    }
     mount.end().await;
     let saved = fs::metadata(file(cache.path())).map_or(0, |file| file.len());
     let (whole, _) = walked(&host).await;

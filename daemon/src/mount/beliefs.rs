@@ -15,7 +15,7 @@
 //! What is found to be wrong is believed no longer, nor is any answer that was asked before ([`doubts`]): it
 //! may be as old.
 //!
-//! Locks: `under_way`, and those of `names`, `listings`, `evidence`, `own`, `absences`, `unseen` and `doubts`; none while
+//! Locks: `under_way`, and those of `names`, `listings`, `anchors`, `evidence`, `own`, `absences`, `unseen` and `doubts`; none while
 //! another is held.
 
 mod ask;
@@ -28,6 +28,7 @@ mod names;
 mod news;
 mod own;
 mod renewal;
+mod survey;
 mod trees;
 
 use super::error::FsError;
@@ -51,6 +52,7 @@ use parking_lot::Mutex;
 use renewal::UnderWay;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use survey::Anchors;
 use tokio::sync::watch;
 use tokio::time::Instant;
 pub use trees::PrefetchMetadata;
@@ -85,6 +87,7 @@ pub struct Beliefs {
     absences: Directories,
     trees: Trees,
     former: Former,
+    anchors: Anchors,
     /// Who tells the kernel.
     notify: OnceLock<Arc<dyn Notify>>,
     under_way: Mutex<UnderWay>,
@@ -114,6 +117,7 @@ impl Beliefs {
             absences: Directories::default(),
             trees: Trees::default(),
             former: Former::default(),
+            anchors: Anchors::default(),
             notify: OnceLock::new(),
             under_way: Mutex::default(),
             renewed: watch::Sender::new(()),

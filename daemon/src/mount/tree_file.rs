@@ -6,13 +6,13 @@
 //! outdated in it costs the next mount a question and does no harm.
 
 use super::beliefs::Beliefs;
+use super::inodes::Inodes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use wormhole_cache::{Disk, TREE_SECTION_BYTES_MAX, TreeFile as End};
-use wormhole_protocol::FileId;
 
 /// Between two times it is written while the mount goes on, at the least.
 const EVERY: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 pub struct TreeFile {
     disk: Arc<Disk>,
     beliefs: Arc<Beliefs>,
-    root: FileId,
+    inodes: Arc<Inodes>,
     /// What was known when it was written last.
     saved: AtomicU64,
     /// The mount ends: no time to be slow.
@@ -49,14 +49,14 @@ impl Drop for Keeping {
 }
 
 impl TreeFile {
-    /// The file beside `disk`, of what `beliefs` know beneath the root. Begins to read it. Must be called within the
+    /// The file beside `disk`, of what `beliefs` know of the directories of `inodes`. Begins to read it. Must be called within the
     /// runtime.
-    pub fn keep(disk: Arc<Disk>, beliefs: Arc<Beliefs>, root: FileId) -> Keeping {
+    pub fn keep(disk: Arc<Disk>, beliefs: Arc<Beliefs>, inodes: Arc<Inodes>) -> Keeping {
         let file = Arc::new(Self {
             saved: AtomicU64::new(beliefs.listings_number()),
             disk,
             beliefs,
-            root,
+            inodes,
             hurry: AtomicBool::new(false),
         });
         file.beliefs.begin_reading();
@@ -97,7 +97,7 @@ impl TreeFile {
     /// Writes what is known now. Blocks the thread.
     fn write(&self) {
         let number = self.beliefs.listings_number();
-        let mut left = self.beliefs.to_save(self.root);
+        let mut left = self.beliefs.to_save(&self.inodes);
         if left.is_empty() {
             return;
         }
@@ -110,10 +110,10 @@ impl TreeFile {
             }
             began = std::time::Instant::now();
             while section.len() < SECTION_BYTES
-                && let Some((dir, listing)) = left.pop_front()
+                && let Some(saved) = left.pop_front()
             {
                 let before = section.len();
-                listing.save(dir, section);
+                saved.save(section);
                 // One long directory keeps none of the others out.
                 if section.len() > TREE_SECTION_BYTES_MAX {
                     section.truncate(before);

@@ -5,6 +5,8 @@
 //! one of the others is wanted after that, all are asked about, a few requests at a time; whoever is quicker asks for
 //! his own. What holds is leased from then on as if it had just been told.
 //!
+//! Where their directories are, so that the host can be asked: `survey`.
+//!
 //! A mount that comes back finds listings in a file ([`crate::mount::tree_file`]). As long as that is being read,
 //! and no session listens yet, who lists or looks up waits a little.
 //!
@@ -19,7 +21,7 @@ use crate::mount::stats::add;
 use crate::rpc::CallError;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -154,53 +156,15 @@ impl Beliefs {
 
     /// Takes listings that were saved, unless there is something better. False if there is no room for more, or they
     /// make no sense.
-    pub fn take_saved(&self, mut bytes: &[u8]) -> bool {
+    pub fn take_saved(&self, bytes: &[u8]) -> bool {
         let now = Instant::now();
         let heard = Heard::from(now.checked_sub(LONG_AGO).unwrap_or(now)).leased(true);
-        while !bytes.is_empty() {
-            let taken = Listing::load(&mut bytes, heard)
-                .is_some_and(|(dir, listing)| self.listings.put_former(dir, listing));
-            if !taken {
-                return false;
-            }
-        }
-        true
+        self.load(bytes, heard)
     }
 
     /// A number that changes with what there is to save.
     pub fn listings_number(&self) -> u64 {
         self.listings.changes()
-    }
-
-    /// What there is to save: what can be found from the root by listings alone. The host could not be asked of
-    /// the rest in bulk, for want of paths; one by one it would take far longer than the tree anew.
-    pub fn to_save(&self, root: FileId) -> VecDeque<(FileId, Arc<Listing>)> {
-        self.survey(root).0.into()
-    }
-
-    /// The listings that are kept of what is beneath the root, breadth first, and the paths they have as far as
-    /// listings say.
-    #[expect(clippy::type_complexity, reason = "two views of one walk")]
-    fn survey(&self, root: FileId) -> (Vec<(FileId, Arc<Listing>)>, HashMap<FileId, RelPath>) {
-        let mut order = Vec::new();
-        let mut paths = HashMap::from([(root, RelPath::root())]);
-        let mut next = VecDeque::from([root]);
-        while let Some(dir) = next.pop_front() {
-            let Some(listing) = self.listings.peek(dir) else {
-                continue;
-            };
-            for (name, id) in listing.directories() {
-                let path = paths.get(&dir).and_then(|path| path.join(&name).ok());
-                if let Some(path) = path
-                    && !paths.contains_key(&id)
-                {
-                    paths.insert(id, path);
-                    next.push_back(id);
-                }
-            }
-            order.push((dir, listing));
-        }
-        (order, paths)
     }
 
     /// A session listens: has the host say which of the listings of before still hold.
@@ -209,23 +173,6 @@ impl Beliefs {
         tasks.abort_all();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(revalidate(Arc::downgrade(self), inodes.clone()));
-    }
-
-    /// The directories whose listings may still hold, those used last first, and their paths.
-    fn former_dirs(&self, inodes: &Inodes) -> VecDeque<(FileId, RelPath)> {
-        let latest = self.listings.latest(usize::MAX).into_iter();
-        let former: Vec<_> = latest.filter(|dir| self.is_former(*dir)).collect();
-        if former.is_empty() {
-            return VecDeque::new();
-        }
-        let (_, mut paths) = self.survey(inodes.root().id);
-        let with_path = former.into_iter().filter_map(|dir| {
-            let node = inodes.by_id(dir);
-            let seen = node.and_then(|node| node.reference().ok());
-            let path = seen.map(|seen| seen.path).or_else(|| paths.remove(&dir))?;
-            Some((dir, path))
-        });
-        with_path.collect()
     }
 
     /// Whether a listing was told under a lease that is over.

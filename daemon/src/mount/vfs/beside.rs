@@ -23,8 +23,8 @@ impl Vfs {
         if self.beliefs.believes_nothing() {
             return None;
         }
-        let root = self.inodes.root().id;
-        Some(TreeFile::keep(disk, self.beliefs.clone(), root))
+        let (beliefs, inodes) = (self.beliefs.clone(), self.inodes.clone());
+        Some(TreeFile::keep(disk, beliefs, inodes))
     }
 
     /// Which files the kernel reads by itself.
