@@ -15,8 +15,8 @@
 //! What is found to be wrong is believed no longer, nor is any answer that was asked before ([`doubts`]): it
 //! may be as old.
 //!
-//! Locks: `under_way`, and those of `names`, `listings`, `anchors`, `evidence`, `own`, `absences`, `unseen` and `doubts`; none while
-//! another is held.
+//! Locks: `under_way`, and those of `names`, `listings`, `anchors`, `evidence`, `own`, `absences`, `unseen` and
+//! `doubts`; none while another is held.
 
 mod ask;
 mod directories;

@@ -71,8 +71,8 @@ fn a_killed_mount_leaves_a_cache_from_which_the_next_reads_without_the_network()
     let mnt = desk.path("mnt");
     assert!(fs::read(mnt.join("file")).unwrap() == content());
     // The disk cache is written behind the reader's back; wait until it has all.
-    let written = |desk: &Desk| numbers(&desk.status(), "written_bytes").iter().sum::<u64>();
-    while written(&desk) < LEN as u64 {
+    let written = |desk: &Desk| find(&desk.status(), "l2").unwrap()["written_bytes"].as_u64();
+    while written(&desk).unwrap() < LEN as u64 {
         std::thread::yield_now();
     }
     let pid = mount_pid(&desk, &mnt);
