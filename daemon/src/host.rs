@@ -57,6 +57,7 @@ mod share;
 mod state;
 mod tickets;
 mod tree;
+mod vouch;
 mod wanted;
 mod watch;
 

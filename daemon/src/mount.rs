@@ -30,6 +30,7 @@ pub mod locks;
 pub mod mountpoint;
 pub mod notify;
 pub mod opens;
+pub mod own_bytes;
 pub mod passthrough;
 pub mod pins;
 pub mod readahead;
@@ -53,7 +54,7 @@ use pins::{PinSnapshot, Pins};
 use serde::Serialize;
 use stats::{
     BufferSnapshot, BulkSnapshot, ChangeSnapshot, FuseSnapshot, FuseStats, LeaseCounts,
-    ReadSnapshot, RemoteSnapshot,
+    OwnBytesSnapshot, ReadSnapshot, RemoteSnapshot,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -158,6 +159,8 @@ pub struct MountSnapshot {
     pub bulk: BulkSnapshot,
     /// Bytes written.
     pub write: BufferSnapshot,
+    /// Files that were written here whole.
+    pub own_bytes: OwnBytesSnapshot,
     /// Changes asked of the host.
     pub changes: ChangeSnapshot,
     /// Files the host keeps open for this mount.
@@ -333,6 +336,7 @@ impl Mounted {
             read: fetcher.read_stats.snapshot(),
             bulk: self.vfs.bulk().stats.snapshot(),
             write: self.vfs.write_buffer().stats(),
+            own_bytes: self.vfs.own_bytes().stats.snapshot(),
             changes: self.vfs.changes().stats().snapshot(),
             host_opens: self.vfs.opens().len(),
             leases: self.vfs.leases().snapshot(),

@@ -14,7 +14,7 @@ use crate::limits::{
     HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX,
     PUSH_NAMES_MAX, READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX,
     REQUEST_BYTES_MAX, RESERVED_FILES_MAX, REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX,
-    TREE_FRAME_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
+    TREE_FRAME_BYTES_MAX, VOUCH_FILES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use crate::many::FileFrame;
 use crate::message::{Hello, HelloReply, ListFrame, Reply, Request};
@@ -116,6 +116,7 @@ wire! {
         Request::ReadMany { files, .. } => files.len() <= READ_MANY_FILES_MAX,
         Request::Heard { wanted, .. } => wanted.len() <= HEARD_WANTED_MAX,
         Request::Reserve { count, .. } => *count <= RESERVED_FILES_MAX,
+        Request::Vouch { files } => files.len() <= VOUCH_FILES_MAX,
         Request::Change { change: Change::NameReserved(new), .. } => {
             new.refill <= RESERVED_FILES_MAX
         }
@@ -126,6 +127,7 @@ wire! {
         Reply::XattrNames(names) => names.len() <= XATTR_NAMES_MAX,
         Reply::Revalidated(verdicts) => verdicts.len() <= REVALIDATE_DIRS_MAX,
         Reply::Reserved(files) => files.len() <= RESERVED_FILES_MAX.into(),
+        Reply::Vouched(files) => files.len() <= VOUCH_FILES_MAX,
         Reply::Named(named) => named.reserved.len() <= RESERVED_FILES_MAX.into(),
         _ => true,
     };

@@ -28,6 +28,7 @@ pub mod revalidate;
 pub mod ticket;
 pub mod tree;
 pub mod version;
+pub mod vouch;
 
 pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
 pub use change::{
@@ -50,3 +51,4 @@ pub use revalidate::{KnownListing, Verdict};
 pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
 pub use tree::{TreeDecoder, TreeEncoder, TreeError, TreeFrame};
 pub use version::{Features, WireVersion};
+pub use vouch::{BytesDigest, WrittenFile};

@@ -108,6 +108,10 @@ const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);
 /// Most files that are reserved at once.
 pub const RESERVED_FILES_MAX: u8 = 32;
+/// Most files a host is asked at once to vouch for; their paths must fit a request.
+pub const VOUCH_FILES_MAX: usize = 64;
+/// Most bytes they may have together: the host reads all of them before it answers.
+pub const VOUCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most listings that are revalidated at once; their paths must fit a request.
 pub const REVALIDATE_DIRS_MAX: usize = 128;
 
@@ -117,4 +121,6 @@ const _: () = assert!(READ_MANY_FILE_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 128 <= REQUEST_BYTES_MAX);
 const _: () = assert!(HEARD_WANTED_MAX * (NAME_BYTES_MAX + 64) + 64 <= REQUEST_BYTES_MAX);
 const _: () = assert!(REVALIDATE_DIRS_MAX * 256 <= REPLY_BYTES_MAX);
+const _: () = assert!(VOUCH_FILES_MAX * 128 + PATH_BYTES_MAX <= REQUEST_BYTES_MAX);
+const _: () = assert!(VOUCH_FILES_MAX * 256 <= REPLY_BYTES_MAX);
 const _: () = assert!((RESERVED_FILES_MAX as usize + 2) * 256 <= REPLY_BYTES_MAX);

@@ -28,6 +28,7 @@ use crate::reserve::Named;
 use crate::revalidate::{KnownListing, Verdict};
 use crate::ticket::{Proof, TicketId};
 use crate::version::Features;
+use crate::vouch::WrittenFile;
 
 /// The first frame of a session, from the mount.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -284,6 +285,11 @@ pub enum Request {
         /// How many files, at most [`crate::limits::RESERVED_FILES_MAX`].
         count: u8,
     },
+    /// Which of these files hold just what the mount wrote to them → [`Reply::Vouched`].
+    Vouch {
+        /// The files, at most [`crate::limits::VOUCH_FILES_MAX`].
+        files: Vec<WrittenFile>,
+    },
 }
 
 /// What a host answers.
@@ -383,6 +389,9 @@ pub enum Reply {
     Reserved(Vec<Attr>),
     /// The reserved file has its name.
     Named(Named),
+    /// For each file in the order they were named: its attributes, if its bytes are those that were named, and
+    /// of `attr.version`. None if they are not, or if nobody can say yet, so soon after a change.
+    Vouched(Vec<Option<Attr>>),
 }
 
 /// Somebody's lock.

@@ -94,8 +94,8 @@ fn unknown_variants_are_malformed() {
         }
     }
     check::<HelloReply>(2);
-    check::<Request>(20);
-    check::<Reply>(25);
+    check::<Request>(21);
+    check::<Reply>(26);
     check::<TreeFrame>(3);
     check::<FileFrame>(2);
 }

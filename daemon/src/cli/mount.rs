@@ -196,6 +196,8 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         pending_bytes: snapshot.read.pending_bytes,
         access: snapshot.access,
         written_bytes: snapshot.write.taken_bytes,
+        kept_files: snapshot.own_bytes.kept_files,
+        kept_bytes: snapshot.own_bytes.kept_bytes,
         dirty_bytes: snapshot.write.dirty_bytes,
         write_waits: snapshot.write.waits,
         failed_writes: snapshot.write.failed,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wormhole_protocol::{Fault, Request};
 
 /// The kinds of request, by the names metrics use.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "lookup",
     "getattr",
     "readlink",
@@ -28,6 +28,7 @@ const KINDS: [&str; 20] = [
     "revalidate",
     "tree",
     "reserve",
+    "vouch",
 ];
 
 fn kind(request: &Request) -> usize {
@@ -52,6 +53,7 @@ fn kind(request: &Request) -> usize {
         Request::Revalidate { .. } => 17,
         Request::Tree { .. } => 18,
         Request::Reserve { .. } => 19,
+        Request::Vouch { .. } => 20,
     }
 }
 

@@ -111,7 +111,7 @@ impl Stamp {
 
     /// Whether any later change is sure to leave another stamp, the node having been looked at no
     /// earlier than `now`.
-    fn settled(&self, now: Timestamp) -> bool {
+    pub(super) fn settled(&self, now: Timestamp) -> bool {
         let now = nanos(now);
         let window = |stamp: Timestamp| match stamp.nanos() {
             0 => SETTLE_COARSE_NANOS,

@@ -32,7 +32,7 @@ use super::seats::Seat;
 use super::service::{Registered, Service};
 use super::tickets::Ticket;
 use super::wanted::Wanted;
-use super::{bulk, list, listen, locks, node, read, reserve, tree};
+use super::{bulk, list, listen, locks, node, read, reserve, tree, vouch};
 use crate::rpc::{Serve, Sink, SinkClosed, Source, priority};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -291,6 +291,7 @@ fn changes(request: &Request) -> bool {
         | Request::List { .. }
         | Request::Read { .. }
         | Request::ReadMany { .. }
+        | Request::Vouch { .. }
         | Request::Revalidate { .. }
         | Request::Tree { .. }
         | Request::StatFs
@@ -411,6 +412,10 @@ impl Session {
             Request::ReadMany { dir, files } => {
                 sink.prioritize(priority::AHEAD);
                 bulk::serve(core, dir, files, sink).await
+            }
+            Request::Vouch { files } => {
+                sink.prioritize(priority::AHEAD);
+                vouch::serve(core, files, sink).await
             }
             Request::Tree { dir, entries_max } => tree::serve(core, dir, entries_max, sink).await,
             Request::List { dir, known } => {

@@ -105,6 +105,8 @@ impl Collected {
             (&names::MOUNT_BULK_USED_BYTES, mount.bulk_used_bytes),
             (&names::MOUNT_PENDING_BYTES, mount.pending_bytes),
             (&names::MOUNT_WRITTEN_BYTES, mount.written_bytes),
+            (&names::MOUNT_KEPT_FILES, mount.kept_files),
+            (&names::MOUNT_KEPT_BYTES, mount.kept_bytes),
             (&names::MOUNT_DIRTY_BYTES, mount.dirty_bytes),
             (&names::MOUNT_WRITE_WAITS, mount.write_waits),
             (&names::MOUNT_FAILED_WRITES, mount.failed_writes),

@@ -88,6 +88,8 @@ metrics! {
     MOUNT_BULK_USED_BYTES = Counter "wormhole_mount_bulk_used_bytes_total" [] "Bytes of those that programs read since; the rest came in vain, so far.";
     MOUNT_PENDING_BYTES = Gauge "wormhole_mount_pending_bytes" [] "Bytes of files under way.";
     MOUNT_WRITTEN_BYTES = Counter "wormhole_mount_written_bytes_total" [] "Bytes of files that programs wrote.";
+    MOUNT_KEPT_FILES = Counter "wormhole_mount_kept_files_total" [] "Files that programs wrote whole, and that went to the caches once the host had vouched for them.";
+    MOUNT_KEPT_BYTES = Counter "wormhole_mount_kept_bytes_total" [] "Their bytes.";
     MOUNT_DIRTY_BYTES = Gauge "wormhole_mount_dirty_bytes" [] "Bytes that were written and the host has not answered for yet.";
     MOUNT_WRITE_WAITS = Counter "wormhole_mount_write_waits_total" [] "Times a program waited for room before it could write.";
     MOUNT_FAILED_WRITES = Counter "wormhole_mount_failed_writes_total" [] "Pieces of what was written that could not be brought to the host.";

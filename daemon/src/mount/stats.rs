@@ -163,6 +163,18 @@ counters! {
 }
 
 counters! {
+    /// Files that were written here whole.
+    OwnBytesStats / OwnBytesSnapshot {
+        /// Files the host was asked about.
+        asked_files,
+        /// Files it vouched for: what was written is in the caches.
+        kept_files,
+        /// Their bytes.
+        kept_bytes,
+    }
+}
+
+counters! {
     /// Dirty data.
     BufferStats / BufferSnapshot {
         /// Bytes taken from the kernel.

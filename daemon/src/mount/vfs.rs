@@ -35,6 +35,7 @@ use super::listen::Listening;
 use super::listing::Listed;
 use super::notify::Notify;
 use super::opens::Opens;
+use super::own_bytes::OwnBytes;
 use super::passthrough::Passthrough;
 use super::stats::{LeaseStats, RemoteStats};
 use super::wanted::WantedFiles;
@@ -130,6 +131,7 @@ pub struct Vfs {
     opens: Arc<Opens>,
     early: Arc<Early>,
     buffer: Arc<WriteBuffer>,
+    own_bytes: Arc<OwnBytes>,
     passthrough: Arc<Passthrough>,
     taps: Taps,
     wanted: Arc<WantedFiles>,
@@ -158,6 +160,7 @@ impl Vfs {
         let leases: Arc<Leases> = Arc::default();
         let stats = fetcher.remote_stats.clone();
         let beliefs = Beliefs::new(config.attr_ttl, remote.clone(), stats, leases.clone());
+        let own_bytes = OwnBytes::new(fetcher.clone(), remote.clone(), config.l1_bytes);
         let (r, c) = (remote.clone(), changes.clone());
         let early = Early::new(r, c, beliefs.clone(), leases.clone());
         Self {
@@ -172,6 +175,7 @@ impl Vfs {
             early,
             changes,
             buffer: WriteBuffer::new(config.write_buffer_bytes),
+            own_bytes,
             passthrough,
             taps: Taps::default(),
             wanted: Arc::default(),
@@ -207,6 +211,11 @@ impl Vfs {
     /// What was written and is not yet on the host.
     pub fn write_buffer(&self) -> &Arc<WriteBuffer> {
         &self.buffer
+    }
+
+    /// What was written here and may stay.
+    pub fn own_bytes(&self) -> &Arc<OwnBytes> {
+        &self.own_bytes
     }
 
     /// Names who tells the kernel what it must forget; once.

@@ -192,6 +192,10 @@ pub struct MountReport {
     pub access: String,
     /// Bytes that programs wrote.
     pub written_bytes: u64,
+    /// Files that programs wrote whole, and that are in the caches now.
+    pub kept_files: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
     /// Bytes that programs wrote and the host has not answered for yet.
     pub dirty_bytes: u64,
     /// Times a program waited for room before it could write.

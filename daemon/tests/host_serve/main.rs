@@ -22,4 +22,5 @@ mod locks;
 mod nodes;
 mod read;
 mod reserved;
+mod vouch;
 mod world;

@@ -8,11 +8,11 @@ mod leases;
 mod trees;
 
 use wormhole_protocol::{
-    Access, Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
-    FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame, ListingDigest,
-    LockConflict, LockMode, LockRange, MountId, Name, Named, NodeRef, Proof, Push, ReadUrgency,
-    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp,
-    TreeFrame, Welcome, XattrName,
+    Access, Attr, ByteRange, BytesDigest, ContentVersion, Entry, Epoch, Fault, Features, FileFrame,
+    FileId, FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame,
+    ListingDigest, LockConflict, LockMode, LockRange, MountId, Name, Named, NodeRef, Proof, Push,
+    ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId,
+    Timestamp, TreeFrame, Welcome, WrittenFile, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -162,6 +162,13 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
             dir: node(b"src", Some(file_id())),
             files: files_wanted(),
         },
+        Request::Vouch {
+            files: vec![WrittenFile {
+                node: node(b"out/a.o", Some(file_id())),
+                size: 70_000,
+                digest: BytesDigest([0xb3; 32]),
+            }],
+        },
     ];
     requests
         .into_iter()
@@ -205,6 +212,7 @@ fn request_label(request: &Request) -> &'static str {
         Request::ListXattr { .. } => "listxattr",
         Request::Revalidate { .. } => "revalidate",
         Request::ReadMany { .. } => "read many",
+        Request::Vouch { .. } => "vouch",
         Request::Seek { .. }
         | Request::Change { .. }
         | Request::Lock { .. }
@@ -293,6 +301,7 @@ fn change_replies() -> Vec<Reply> {
             unwritten: Some(Fault::NoSpace),
             reserved: vec![file],
         }),
+        Reply::Vouched(vec![Some(file), None]),
     ]
 }
 
@@ -339,6 +348,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Offset(_) => "offset",
         Reply::Reserved(_) => "reserved",
         Reply::Named(_) => "named",
+        Reply::Vouched(_) => "vouched",
         Reply::Conflict(None) => "conflict: none",
         Reply::Conflict(Some(_)) => "conflict",
         Reply::Leased { .. } | Reply::Listening { .. } | Reply::Heard { .. } => {

@@ -11,11 +11,11 @@ use wormhole_protocol::limits::{
     OFFSET_MAX, READ_BYTES_MAX, READ_MANY_FILE_BYTES_MAX, RESERVED_FILES_MAX, TREE_ENTRIES_MAX,
 };
 use wormhole_protocol::{
-    Attr, ByteRange, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId, FileKind,
-    FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget, ListFrame,
-    ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push, ReadUrgency,
-    Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId, Timestamp,
-    TreeFrame, Verdict, WantedName, Welcome, XattrName,
+    Attr, ByteRange, BytesDigest, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
+    FileKind, FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget,
+    ListFrame, ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push,
+    ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId,
+    Timestamp, TreeFrame, Verdict, WantedName, Welcome, WrittenFile, XattrName,
 };
 
 /// Any u64; the edges of variable-length integers come often.
@@ -249,6 +249,14 @@ pub(crate) fn tree_frame() -> impl Strategy<Value = TreeFrame> {
     ]
 }
 
+fn written_file() -> impl Strategy<Value = WrittenFile> {
+    (node(), number(), any::<[u8; 32]>()).prop_map(|(node, size, digest)| WrittenFile {
+        node,
+        size,
+        digest: BytesDigest(digest),
+    })
+}
+
 /// Any request.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let urgency = select(vec![ReadUrgency::Demand, ReadUrgency::Ahead]);
@@ -280,6 +288,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Listen),
         (number(), vec(wanted_name(), 0..20))
             .prop_map(|(through, wanted)| Request::Heard { through, wanted })
+            .boxed(),
+        vec(written_file(), 0..20)
+            .prop_map(|files| Request::Vouch { files })
             .boxed(),
         vec((node(), any::<[u8; 32]>()), 0..20).prop_map(|listings| Request::Revalidate {
             listings: listings.into_iter().map(known_listing).collect(),
@@ -316,6 +327,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         any::<u32>().prop_map(|term_ms| Reply::Listening { term_ms }),
         number().prop_map(|pushed| Reply::Heard { pushed }),
         vec(verdict(), 0..20).prop_map(Reply::Revalidated),
+        vec(option::of(attr()), 0..20).prop_map(Reply::Vouched),
     ]
 }
 

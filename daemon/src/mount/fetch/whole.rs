@@ -1,14 +1,16 @@
-//! Small files fetched whole by somebody else than their reader (`bulk`).
+//! Files that come whole from somebody else than their reader: small ones fetched in bulk (`bulk`), and those that were
+//! written here (`own_bytes`).
 //!
 //! They are claimed in the table of flights like all that is fetched, so a reader that comes meanwhile waits
 //! for them, and nothing is fetched twice.
 
 use super::Fetcher;
+use crate::mount::inodes::Node;
 use crate::mount::stats::add;
 use bytes::Bytes;
 use wormhole_cache::{Chunk, ChunkKey, Claimed, ContentKey};
 use wormhole_protocol::limits::CHUNK_BYTES;
-use wormhole_protocol::{BlockMask, ChunkIndex, ContentVersion, FileId};
+use wormhole_protocol::{Attr, BlockMask, ChunkIndex, ContentVersion, FileId};
 
 /// The only chunk there is.
 const FIRST: ChunkIndex = ChunkIndex(0);
@@ -75,6 +77,25 @@ impl Fetcher {
         whole.claimed.publish(&chunk);
         if let Some(disk) = &self.disk {
             disk.store(&whole.content, whole.size.into(), FIRST, chunk);
+        }
+    }
+
+    /// Takes bytes that the host vouched for: all of a file whose attributes are `attr`, a chunk each.
+    pub(in crate::mount) fn keep(
+        &self,
+        node: &Node,
+        attr: &Attr,
+        chunks: impl Iterator<Item = Bytes>,
+    ) {
+        let content = self.key_of(node, attr);
+        let digest = content.digest();
+        for (index, bytes) in (0..).map(ChunkIndex).zip(chunks) {
+            let chunk = Chunk::piece(0, bytes);
+            self.memory
+                .insert(ChunkKey::new(digest, index), chunk.clone());
+            if let Some(disk) = &self.disk {
+                disk.store(&content, attr.size, index, chunk);
+            }
         }
     }
 

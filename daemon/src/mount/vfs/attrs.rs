@@ -39,6 +39,9 @@ impl Vfs {
         let reply = self.change(caller, change, Body::empty()).await;
         match reply.map_err(|error| self.gone(&node, error))? {
             Reply::Attr(attr) if attr.id == node.id => {
+                if set.size.is_some() {
+                    self.own_bytes.cut(node.id, attr.size);
+                }
                 self.learn(&node, &attr, asked);
                 Ok((attr, self.beliefs.attr_ttl(&node)))
             }

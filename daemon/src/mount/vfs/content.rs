@@ -237,7 +237,9 @@ impl Vfs {
             return Err(error);
         }
         let writer = file.node.writer_in(&self.buffer);
-        writer.write(to, offset, data).await
+        writer.write(to, offset, data).await?;
+        self.own_bytes.wrote(&file.node, offset, data);
+        Ok(())
     }
 
     /// Only the host knows where the end is: others may append as well.
@@ -268,7 +270,16 @@ impl Vfs {
         let written = if file.how.writes {
             self.settle(&file.node).await;
             let failed = file.error().or_else(|| file.node.unmade());
-            failed.map_or(Ok(()), Err)
+            match failed {
+                Some(error) => {
+                    self.own_bytes.forget(file.node.id);
+                    Err(error)
+                }
+                None => {
+                    self.own_bytes.closed(file.node.id);
+                    Ok(())
+                }
+            }
         } else {
             Ok(())
         };

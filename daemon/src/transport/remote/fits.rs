@@ -40,6 +40,7 @@ pub(super) fn answers(request: &Request, reply: &Reply) -> bool {
             | (Request::List { known: Some(_), .. }, Reply::Unchanged(_))
             | (Request::Read { .. }, Reply::Data { .. })
             | (Request::ReadMany { .. }, Reply::Many(_))
+            | (Request::Vouch { .. }, Reply::Vouched(_))
             | (Request::Revalidate { .. }, Reply::Revalidated(_))
             | (Request::StatFs, Reply::StatFs(_))
             | (Request::GetXattr { .. }, Reply::Xattr(_))
