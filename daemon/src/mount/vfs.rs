@@ -332,6 +332,9 @@ impl Vfs {
             Some(file) => file.node.clone(),
             None => self.inodes.get(ino)?,
         };
+        if let Some(attr) = Self::attr_before_made(&node) {
+            return Ok((attr, Duration::ZERO));
+        }
         if node.is_retired() {
             // What the host tells of the file, it tells of the node that has its name now.
             let node = self.inodes.by_id(node.id).unwrap_or(node);

@@ -17,7 +17,9 @@ use wormhole::mount::handles::{HandleId, OpenHow};
 use wormhole::mount::inodes::Ino;
 use wormhole::mount::link::Link;
 use wormhole::mount::vfs::{CreateHow, Vfs};
-use wormhole_protocol::{AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat, XattrHow};
+use wormhole_protocol::{
+    Attr, AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat, XattrHow,
+};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
 const RTT: Duration = Duration::from_millis(100);
@@ -190,6 +192,25 @@ async fn many_at_once_find_files_in_stock() {
         let path = world.folder().join("d").join(&name);
         assert_eq!(fs::read(path).unwrap(), name.as_bytes());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_at_a_new_file_before_writing_waits_for_nobody() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let file = maker.create(dir, "f", true).await.unwrap();
+    let began = Instant::now();
+    let look = || maker.vfs.getattr(file.ino, Some(file.handle));
+    let (before, ttl) = look().await.unwrap();
+    assert_eq!((began.elapsed(), ttl), (Duration::ZERO, Duration::ZERO));
+    maker.write(file, "four").await.unwrap();
+    let (written, _) = look().await.unwrap();
+    assert!(began.elapsed() >= RTT);
+    assert_eq!((before.size, written.size), (0, 4));
+    let constant = |attr: Attr| (attr.id, attr.links, attr.mode, attr.uid, attr.gid);
+    assert_eq!(constant(before), constant(written));
 }
 
 #[tokio::test(start_paused = true)]

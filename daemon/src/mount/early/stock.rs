@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::limits::RESERVED_FILES_MAX;
-use wormhole_protocol::{Attr, FileId, FileKind, Name, RelPath};
+use wormhole_protocol::{Attr, FileId, FileKind, Name, RelPath, Timestamp};
 
 /// Directories with files in stock.
 const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -27,6 +27,23 @@ type Access = (u16, u32, u32);
 fn access(dir: &Node) -> Access {
     let attr = dir.attr();
     (attr.mode, attr.uid, attr.gid)
+}
+
+/// Attributes of a file that was reserved so long ago, as if it were made now: by the host's clock, less a round trip.
+fn as_if_made(attr: Attr, ago: Duration) -> Attr {
+    let made = attr.changed;
+    let nanos = u64::from(made.nanos()) + u64::from(ago.subsec_nanos());
+    let secs = made
+        .secs()
+        .saturating_add_unsigned(ago.as_secs() + nanos / 1_000_000_000);
+    let nanos = u32::try_from(nanos % 1_000_000_000).unwrap_or_default();
+    let now = Timestamp::new(secs, nanos).unwrap_or(made);
+    Attr {
+        accessed: now,
+        modified: now,
+        changed: now,
+        ..attr
+    }
 }
 
 /// What is in stock.
@@ -80,7 +97,7 @@ impl Stocks {
             .files
             .retain(|(_, at)| now.saturating_duration_since(*at) < YOUNG);
         let is_used_up = before == 0 && stock.coming > 0;
-        let Some((attr, _)) = stock.files.pop() else {
+        let Some((attr, at)) = stock.files.pop() else {
             if is_used_up {
                 stock.wanted = (2 * stock.wanted).min(RESERVED_FILES_MAX);
             }
@@ -88,6 +105,7 @@ impl Stocks {
         };
         let refill = stock.missing();
         stock.coming += refill;
+        let attr = as_if_made(attr, now.saturating_duration_since(at));
         Some((attr, stock.number, refill))
     }
 
@@ -166,5 +184,44 @@ impl Stock {
         let there = u8::try_from(self.files.len()).unwrap_or(u8::MAX);
         self.wanted
             .saturating_sub(there.saturating_add(self.coming))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wormhole_protocol::ContentVersion;
+
+    #[test]
+    fn a_file_reserved_a_while_ago_has_the_times_of_now() {
+        let at = |secs, nanos| Timestamp::new(secs, nanos).unwrap();
+        let attr = Attr {
+            id: FileId {
+                device: 1,
+                inode: 2,
+                birth: 3,
+            },
+            kind: FileKind::File,
+            mode: 0o600,
+            links: 0,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            accessed: at(1, 1),
+            modified: at(2, 2),
+            changed: at(-3, 600_000_000),
+            version: ContentVersion([0; 16]),
+        };
+        let made = as_if_made(attr, Duration::from_millis(2_500));
+        let now = at(0, 100_000_000);
+        assert_eq!([made.accessed, made.modified, made.changed], [now; 3]);
+        let last = Attr {
+            changed: at(i64::MAX, 999_999_999),
+            ..attr
+        };
+        let made = as_if_made(last, Duration::from_nanos(1));
+        assert_eq!(made.changed, at(i64::MAX, 0));
     }
 }

@@ -77,6 +77,12 @@ impl Vfs {
         Some(Ok((found, opened)))
     }
 
+    /// Attributes of a file that is being made and has nothing in it yet. What opens a file tends to look at it before the
+    /// first write, and need not wait for the host: they are what they will be, but for the times, which are a guess.
+    pub(super) fn attr_before_made(node: &Node) -> Option<Attr> {
+        (node.making().is_some() && node.is_clean()).then(|| node.attr())
+    }
+
     /// Waits until a node that is being made was made, or was not. Of a directory, until what is being made in it was.
     pub(super) async fn made_first(&self, node: &Node) {
         if let Some(making) = node.making() {
