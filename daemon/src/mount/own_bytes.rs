@@ -88,7 +88,7 @@ impl OwnBytes {
         self.state.lock().records.cut(id, size);
     }
 
-    /// Something else was done to the file, or failed.
+    /// Not all that was written has arrived.
     pub fn forget(&self, id: FileId) {
         self.state.lock().records.forget(id);
     }
