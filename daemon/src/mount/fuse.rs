@@ -16,6 +16,7 @@ mod looks;
 mod nested;
 mod notifier;
 mod replies;
+mod xattrs;
 
 use super::error::FsError;
 use super::killed::killed;

@@ -13,7 +13,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use wormhole::host::ShareRules;
+use wormhole::mount::fuse::Owner;
 
+/// Where Linux keeps a file's access control list.
+const ACL: &str = "system.posix_acl_access";
 /// A user who is nobody in particular.
 const STRANGER: u32 = 54_321;
 
@@ -361,4 +364,41 @@ async fn access_control_lists_travel_where_the_hosts_owners_are_shown() {
         assert!(!text.contains("12345"), "{text}");
     };
     Pair::new().await.run(work).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_hosts_owners_there_are_no_access_control_lists_and_nobody_asks_for_them() {
+    let options = Options {
+        owner: Owner::Mounter { uid: 0, gid: 0 },
+        ..Options::default()
+    };
+    let fill = |root: &Path| {
+        for n in 0..20 {
+            fs::write(root.join(format!("f{n}")), "x").unwrap();
+        }
+    };
+    let stage = Stage::new(&options, fill).await;
+    let mnt = stage.mnt();
+    blocking(move || {
+        let listed = run(&mnt, "ls -l").unwrap();
+        assert_eq!(listed.lines().count(), 21);
+        let got = getxattr(mnt.join("f1"), ACL, &mut [0_u8; 64]);
+        assert_eq!(got, Err(Errno::OPNOTSUPP));
+    })
+    .await;
+    assert_eq!(stage.mounted().snapshot().remote.xattr, 0);
+    stage.end().await;
+    let work = |a: &Path, _: &Path, share: &Path| {
+        let file = a.join("file");
+        fs::write(&file, "x").unwrap();
+        let set = setxattr(&file, ACL, &[2, 0, 0, 0], XattrFlags::empty());
+        assert_eq!(set, Err(Errno::OPNOTSUPP));
+        assert_eq!(removexattr(&file, ACL), Err(Errno::OPNOTSUPP));
+        // One that a program on the host has given is not listed.
+        if run(share, "setfacl -m u:12345:rw file").is_ok() {
+            let len = listxattr(&file, &mut [0_u8; 256]);
+            assert_eq!(len, Ok(0));
+        }
+    };
+    Pair::with(&options, writable()).await.run(work).await;
 }

@@ -5,7 +5,7 @@
 use super::Skin;
 use super::capabilities::{request_capabilities, request_passthrough};
 use super::convert::{
-    allocate_how, caller, errno, permission_bits, rename_how, set_time, what_to_sync, xattr_how,
+    allocate_how, caller, errno, permission_bits, rename_how, set_time, what_to_sync,
 };
 use crate::mount::handles::HandleId;
 use crate::mount::inodes::Ino;
@@ -357,19 +357,11 @@ impl Filesystem for Skin {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let Some(how) = xattr_how(flags) else {
-            return reply.error(Errno::EINVAL);
-        };
-        let (vfs, caller, name) = (self.vfs.clone(), caller(request), bytes(name));
-        let value = value.to_vec();
-        let operation = async move { vfs.setxattr(caller, Ino(ino.0), &name, &value, how).await };
-        self.answer_empty(request, &self.stats.set, operation, reply);
+        self.set_attribute(request, Ino(ino.0), (name, value), flags, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (vfs, caller, name) = (self.vfs.clone(), caller(request), bytes(name));
-        let operation = async move { vfs.removexattr(caller, Ino(ino.0), &name).await };
-        self.answer_empty(request, &self.stats.set, operation, reply);
+        self.remove_attribute(request, Ino(ino.0), name, reply);
     }
 
     fn fallocate(

@@ -2,12 +2,11 @@
 
 use super::Skin;
 use super::convert::{errno, file_attr};
-use super::replies::answer_xattr;
 use crate::mount::handles::HandleId;
 use crate::mount::inodes::Ino;
 use fuser::{
     Errno, Generation, INodeNo, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEntry, ReplyStatfs, ReplyXattr, Request,
+    ReplyEntry, ReplyStatfs, Request,
 };
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -160,43 +159,5 @@ impl Skin {
                 Err(error) => reply.error(errno(error)),
             },
         );
-    }
-
-    pub(super) fn attribute_value(
-        &self,
-        request: &Request,
-        ino: Ino,
-        name: &OsStr,
-        size: u32,
-        reply: ReplyXattr,
-    ) {
-        let vfs = self.vfs.clone();
-        let name = name.as_bytes().to_vec();
-        let operation = async move { vfs.getxattr(ino, &name).await };
-        self.answer(request, &self.stats.xattr, operation, move |result| {
-            answer_xattr(result, size, reply);
-        });
-    }
-
-    pub(super) fn attribute_names(
-        &self,
-        request: &Request,
-        ino: Ino,
-        size: u32,
-        reply: ReplyXattr,
-    ) {
-        let vfs = self.vfs.clone();
-        let operation = async move {
-            let names = vfs.listxattr(ino).await?;
-            let mut list = Vec::new();
-            for name in names {
-                list.extend_from_slice(name.as_bytes());
-                list.push(0);
-            }
-            Ok(list)
-        };
-        self.answer(request, &self.stats.xattr, operation, move |result| {
-            answer_xattr(result, size, reply);
-        });
     }
 }
