@@ -11,6 +11,7 @@ mod bench_link;
 mod cache;
 mod daemonize;
 mod demo;
+mod drain;
 mod flags;
 mod helper;
 mod host;
@@ -107,6 +108,7 @@ fn run_command(flags: Flags) -> Result<(), Failure> {
         Command::Warm(flags) => keep::warm(&flags)?,
         Command::Pin(flags) => keep::pin(&flags)?,
         Command::Unpin(flags) => keep::unpin(&flags)?,
+        Command::Drain(flags) => drain::run(&flags)?,
         Command::Watch(flags) => watch::run(&flags)?,
         Command::Cache(flags) => cache::run(flags)?,
         Command::Demo(flags) => demo::run(flags)?,

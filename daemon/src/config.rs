@@ -11,6 +11,7 @@ pub mod units;
 
 use crate::host::ShareRules;
 use crate::mount::beliefs::PrefetchMetadata;
+use crate::mount::durability::Durability;
 use crate::path_text::PathText;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -142,6 +143,8 @@ pub struct MountPlan {
     pub l2: Option<L2Plan>,
     /// Memory for what was written and is not on the host yet.
     pub write_buffer_bytes: u64,
+    /// When programs are told that what they changed is done.
+    pub durability: Durability,
     /// Whether nothing may be changed, whatever the ticket allows.
     pub read_only: bool,
     /// How long attributes and names are believed; `None` is what suits the path.
@@ -296,6 +299,7 @@ mod tests {
                 budget_bytes: 9,
             }),
             write_buffer_bytes: 11 << 20,
+            durability: Durability::Memory,
             read_only: true,
             attr_ttl: Some(Duration::from_millis(1500)),
             prefetch_metadata: PrefetchMetadata::All,

@@ -1,4 +1,4 @@
-//! Asking a running mount to do something: what `wormhole warm`, `pin`, `unpin` and `watch` say to it.
+//! Asking a running mount to do something: what `wormhole warm`, `pin`, `unpin`, `watch` and `drain` say to it.
 //!
 //! A mount process listens on a second socket beside that of its status ([`socket`]). A connection carries
 //! one [`Order`], as one line of JSON, and then lines of JSON back, [`Word`]s, until the last one. Whoever
@@ -8,6 +8,7 @@
 
 pub mod socket;
 
+pub use crate::mount::pending::Loss;
 pub use crate::mount::warm::Warmth;
 pub use crate::mount::watch::{Kind, What};
 use crate::path_text::PathText;
@@ -35,6 +36,8 @@ pub enum Order {
         /// Beneath the mount point.
         path: PathText,
     },
+    /// Wait until the host has all that programs were told is done.
+    Drain,
     /// Tell what changes beneath a path, until the connection closes.
     Watch {
         /// Beneath the mount point.
@@ -50,6 +53,22 @@ pub enum Word {
     Progress(Warmth),
     /// It is done.
     Done(Warmth),
+    /// The host does not have all of it yet.
+    Draining {
+        /// Changes it has not answered.
+        changes: u64,
+        /// Bytes.
+        bytes: u64,
+        /// Whether it is there at all.
+        connected: bool,
+    },
+    /// The host has answered to everything.
+    Drained {
+        /// Changes that were lost since this was asked last.
+        lost: u64,
+        /// The latest of them.
+        losses: Vec<Loss>,
+    },
     /// What changes from here on is told.
     Watching {
         /// Directories that are watched.

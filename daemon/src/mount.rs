@@ -13,6 +13,7 @@
 pub mod beliefs;
 pub mod bulk;
 pub mod changes;
+pub mod durability;
 pub mod early;
 pub mod error;
 pub mod fetch;
@@ -32,6 +33,7 @@ pub mod notify;
 pub mod opens;
 pub mod own_bytes;
 pub mod passthrough;
+pub mod pending;
 pub mod pins;
 pub mod readahead;
 pub mod stats;
@@ -44,12 +46,14 @@ pub mod write;
 
 use crate::rpc::{Connect, PathEstimate, Remote};
 use beliefs::PrefetchMetadata;
+use durability::Durability;
 use fuse::FuseOptions;
 use lease::LeaseSnapshot;
 use link::{Link, LinkError, LinkSnapshot};
 use mountpoint::Unmount;
 use opens::Opens;
 use passthrough::PassthroughSnapshot;
+use pending::PendingSnapshot;
 use pins::{PinSnapshot, Pins};
 use serde::Serialize;
 use stats::{
@@ -94,6 +98,8 @@ pub struct MountConfig {
     pub timeout: Duration,
     /// Bytes that may have been written and not yet be on the host.
     pub write_buffer_bytes: u64,
+    /// When programs are told that what they changed is done.
+    pub durability: Durability,
     /// Changes nothing, whatever the host would allow.
     pub read_only: bool,
     /// Lets the kernel read files that are wholly in the disk cache by itself.
@@ -157,6 +163,10 @@ pub struct MountSnapshot {
     pub read: ReadSnapshot,
     /// Small files fetched in bulk.
     pub bulk: BulkSnapshot,
+    /// When programs are told that what they changed is done.
+    pub durability: Durability,
+    /// Changes programs were told are done, and the host has not answered.
+    pub pending: PendingSnapshot,
     /// Bytes written.
     pub write: BufferSnapshot,
     /// Files that were written here whole.
@@ -202,6 +212,7 @@ impl Mounted {
                 timeout: config.timeout,
                 l1_bytes: config.l1_bytes,
                 write_buffer_bytes: config.write_buffer_bytes,
+                durability: config.durability,
                 access: if config.read_only {
                     Access::Read
                 } else {
@@ -304,7 +315,7 @@ impl Mounted {
             }
         }
         self.refreshing.abort();
-        let is_sent = self.vfs.write_buffer().drain(self.timeout).await;
+        let is_sent = self.vfs.drain(self.timeout).await;
         if let Some(tree) = self.tree {
             tree.end().await;
         }
@@ -313,13 +324,18 @@ impl Mounted {
         }
         self.vfs.stop_listening().await;
         self.link.close().await;
-        if is_sent {
-            return Ok(());
+        let pending = self.vfs.pending().snapshot();
+        match (is_sent, pending.lost) {
+            (true, 0) => Ok(()),
+            (true, lost) => Err(std::io::Error::other(format!(
+                "{lost} changes that programs were told are done are lost; the log names them"
+            ))),
+            (false, _) => Err(std::io::Error::other(format!(
+                "{} bytes and {} changes of programs did not reach the host in time: they are lost",
+                self.vfs.write_buffer().stats().dirty_bytes,
+                pending.changes
+            ))),
         }
-        let lost = self.vfs.write_buffer().stats().dirty_bytes;
-        Err(std::io::Error::other(format!(
-            "{lost} bytes that programs had written, and not closed, did not reach the host in time: they are lost"
-        )))
     }
 
     /// What it is doing.
@@ -335,6 +351,8 @@ impl Mounted {
             access: self.vfs.access().to_string(),
             read: fetcher.read_stats.snapshot(),
             bulk: self.vfs.bulk().stats.snapshot(),
+            durability: self.vfs.durability(),
+            pending: self.vfs.pending().snapshot(),
             write: self.vfs.write_buffer().stats(),
             own_bytes: self.vfs.own_bytes().stats.snapshot(),
             changes: self.vfs.changes().stats().snapshot(),

@@ -136,6 +136,16 @@ pub trait Remote: Send + Sync + 'static {
         self.call_with(request, Body::empty())
     }
 
+    /// As [`Self::call_with`], and waits for a lost connection however long that takes: for what nobody waits for and
+    /// nobody would ask again.
+    fn call_patiently(
+        &self,
+        request: Request,
+        body: Body,
+    ) -> BoxFuture<'_, Result<Answer, CallError>> {
+        self.call_with(request, body)
+    }
+
     /// The session this one calls over now, for what belongs to that alone; waits for one. `None`: it is one
     /// itself.
     fn session(&self) -> BoxFuture<'_, Option<std::sync::Arc<dyn Remote>>> {

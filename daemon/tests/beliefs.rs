@@ -45,6 +45,7 @@ impl World {
             // Too little to fetch small files in bulk (`tests/bulk.rs`): each read is one of its own.
             l1_bytes: 1 << 20,
             write_buffer_bytes: 64 << 20,
+            durability: Default::default(),
             access: Access::ReadWrite,
         };
         let remote = Arc::new(Distant::new(&host, RTT));

@@ -62,6 +62,7 @@ fn mount_over(remote: impl Remote, host: &FakeHost, disk: Option<Arc<Disk>>) -> 
         timeout: Duration::from_secs(30),
         l1_bytes: 64 << 20,
         write_buffer_bytes: 1 << 20,
+        durability: Default::default(),
         access: Access::Read,
     };
     let root = host.root();

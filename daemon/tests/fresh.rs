@@ -64,6 +64,7 @@ impl World {
             timeout: Duration::from_secs(30),
             l1_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
+            durability: Default::default(),
             access: Access::ReadWrite,
         };
         let remote = Arc::new(Distant::new(&host, RTT));

@@ -32,6 +32,7 @@ async fn world(ttl: Duration) -> (Arc<FakeHost>, Vfs) {
         timeout: Duration::from_secs(30),
         l1_bytes: 64 << 20,
         write_buffer_bytes: 64 << 20,
+        durability: Default::default(),
         access: Access::ReadWrite,
     };
     let remote = Arc::new(Distant::new(&host, RTT));

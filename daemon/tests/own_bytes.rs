@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use world::World;
+use wormhole::mount::durability::Durability;
 use wormhole::mount::fetch::Fetcher;
 use wormhole::mount::handles::{HandleId, OpenHow};
 use wormhole::mount::inodes::Ino;
@@ -32,7 +33,7 @@ struct Mount {
 
 impl Mount {
     async fn new(world: &World) -> Self {
-        let (vfs, door, link) = world.mount(1, true).await;
+        let (vfs, door, link) = world.mount(1, true, Durability::Strict).await;
         Self {
             vfs,
             _link: link,

@@ -57,6 +57,7 @@ impl Stage {
             timeout: Duration::from_secs(30),
             l1_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
+            durability: Default::default(),
             access: Access::ReadWrite,
         };
         let remote = Arc::new(Loopback::new(host.clone()));

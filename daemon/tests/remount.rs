@@ -65,6 +65,7 @@ impl Mount {
             timeout: Duration::from_secs(30),
             l1_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
+            durability: Default::default(),
             access: Access::ReadWrite,
         };
         let disk = Arc::new(Disk::open(disk, share).unwrap());

@@ -142,6 +142,7 @@ impl World {
             timeout: Duration::from_secs(20),
             l1_bytes: 1 << 20,
             write_buffer_bytes: 1 << 20,
+            durability: Default::default(),
             access: Access::Read,
         };
         let vfs = Vfs::new(config, share, root, remote.clone(), None);

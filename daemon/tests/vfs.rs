@@ -32,6 +32,7 @@ fn config(attr_ttl: Duration, l1_bytes: u64) -> VfsConfig {
         timeout: Duration::from_secs(30),
         l1_bytes,
         write_buffer_bytes: 64 << 20,
+        durability: Default::default(),
         access: Access::ReadWrite,
     }
 }

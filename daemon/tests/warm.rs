@@ -65,6 +65,7 @@ fn vfs(host: &Arc<FakeHost>, disk: Option<&Arc<Disk>>) -> Arc<Vfs> {
         timeout: Duration::from_secs(30),
         l1_bytes: 64 << 20,
         write_buffer_bytes: 64 << 20,
+        durability: Default::default(),
         access: Access::Read,
     };
     let remote = Arc::new(Loopback::new(host.clone()));

@@ -47,6 +47,7 @@ impl World {
             timeout: Duration::from_secs(30),
             l1_bytes: 8 << 20,
             write_buffer_bytes: 8 << 20,
+            durability: Default::default(),
             access: Access::Read,
         };
         let remote = Arc::new(Loopback::new(host.clone()));

@@ -181,6 +181,7 @@ mod tests {
             l1_bytes: 1,
             l2: None,
             write_buffer_bytes: 1,
+            durability: Default::default(),
             read_only: false,
             attr_ttl: Some(std::time::Duration::from_millis(1500)),
             prefetch_metadata: Default::default(),

@@ -3,6 +3,7 @@
 use super::bench::BenchFlags;
 use crate::config::{Address, OwnerMode, units};
 use crate::mount::beliefs::PrefetchMetadata;
+use crate::mount::durability::Durability;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -53,8 +54,8 @@ On a command line every user of the machine can read the ticket. Prefer stdin (-
 the variable WORMHOLE_TICKET.
 
 Options behind -o, as in fstab, each like the flag of that name:
-  l1_size= l2_size= cache_dir= no_l2 write_buffer= ro attr_ttl= prefetch_metadata= timeout=
-  owner= allow_other no_passthrough metrics= ticket_file=
+  l1_size= l2_size= cache_dir= no_l2 write_buffer= durability= ro attr_ttl= prefetch_metadata=
+  timeout= owner= allow_other no_passthrough metrics= ticket_file=
   nonempty   the mount may hide files that are in the directory
   noexec     programs in the mount cannot be started
   rw         what the ticket allows, which is the default
@@ -95,6 +96,16 @@ Examples:
 All of it is fetched, and not evicted from the disk cache until it is unpinned or `wormhole cache
 clear` removes everything. Pins outlive the mount: when the share is mounted again with the same
 cache, what changed meanwhile is fetched. They may take seven eighths of --l2-size.";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  wormhole mount --daemon --durability memory --ticket-file ~/t ~/mnt
+  cp -r ~/project ~/mnt && wormhole drain ~/mnt && echo it is there
+
+Returns when the host has done all that programs were told is done, however long that takes; Ctrl-C
+stops waiting, not what is waited for. Exits with 1 and says what was lost if any of it was since this
+was asked last. Of a mount with --durability strict only files that are still open are to be waited
+for. What `fsync` was not called for may not be on the host's disk yet.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -144,6 +155,8 @@ pub(super) enum Command {
     Pin(PinFlags),
     /// Let a file or folder that was pinned leave the disk cache again
     Unpin(UnpinFlags),
+    /// Wait until all that programs wrote to a mount is on the host
+    Drain(DrainFlags),
     /// Tell what changes in a file or folder of a mount, wherever it is changed
     Watch(WatchFlags),
     /// Look after the disk cache
@@ -235,6 +248,11 @@ pub(super) struct MountFlags {
     /// Memory for what was written and is not on the host yet; who writes more waits [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_bytes)]
     pub(super) write_buffer: Option<u64>,
+    /// When programs are told that what they changed is done: when the host has applied it, or when it is in
+    /// memory here and on its way, as on a local disk (`wormhole drain` waits for it). `fsync` always means the
+    /// host's disk [default: strict]
+    #[arg(long, value_name = "WHEN")]
+    pub(super) durability: Option<Durability>,
     /// Only read, whatever the ticket allows
     #[arg(long)]
     pub(super) ro: bool,
@@ -325,6 +343,13 @@ pub(super) struct PinFlags {
 #[derive(Debug, Args)]
 pub(super) struct UnpinFlags {
     /// What was pinned; it need not be there any more
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = DRAIN_EXAMPLES)]
+pub(super) struct DrainFlags {
+    /// A mount point, or anything in a mount
     pub(super) path: PathBuf,
 }
 

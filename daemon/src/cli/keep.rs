@@ -91,7 +91,10 @@ fn carry_out(place: &Place, order: &Order) -> Result<Warmth, Failure> {
             Word::Done(warmth) => return Ok(Some(warmth)),
             Word::Failed { why } => bail!("{why}"),
             // Words about other orders.
-            Word::Watching { .. } | Word::Change { .. } => {}
+            Word::Watching { .. }
+            | Word::Change { .. }
+            | Word::Draining { .. }
+            | Word::Drained { .. } => {}
         }
         Ok(None)
     });

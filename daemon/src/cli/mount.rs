@@ -7,14 +7,15 @@ use crate::config::{MountPlan, OwnerMode};
 use crate::mount::fuse::{FuseOptions, Owner};
 use crate::mount::lease::LeaseSnapshot;
 use crate::mount::mountpoint::{self, Unmount};
+use crate::mount::pending::Loss;
 use crate::mount::pins::PinSnapshot;
 use crate::mount::stats::LeaseCounts;
 use crate::mount::{MountConfig, MountSnapshot, Mounted};
 use crate::path_text::PathText;
 use crate::shutdown::Shutdown;
 use crate::status::report::{
-    ByKind, CacheReport, LeaseReport, LinkReport, MountReport, PassthroughReport, PinReport,
-    Report, Role,
+    ByKind, CacheReport, LeaseReport, LinkReport, LossReport, MountReport, PassthroughReport,
+    PinReport, Report, Role,
 };
 use crate::status::socket::Reporter;
 use crate::transport::Dialer;
@@ -131,6 +132,7 @@ fn mount_config(plan: &MountPlan, ticket: &Ticket) -> MountConfig {
             budget_bytes: l2.budget_bytes,
         }),
         write_buffer_bytes: plan.write_buffer_bytes,
+        durability: plan.durability,
         read_only: plan.read_only,
         passthrough: plan.passthrough,
         attr_ttl: plan.attr_ttl,
@@ -195,6 +197,15 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         bulk_used_bytes: snapshot.bulk.used_bytes,
         pending_bytes: snapshot.read.pending_bytes,
         access: snapshot.access,
+        durability: snapshot.durability.to_string(),
+        pending_changes: snapshot.pending.changes,
+        lost_changes: snapshot.pending.lost,
+        losses: snapshot
+            .pending
+            .losses
+            .into_iter()
+            .map(|Loss { path, why }| LossReport { path, why })
+            .collect(),
         written_bytes: snapshot.write.taken_bytes,
         kept_files: snapshot.own_bytes.kept_files,
         kept_bytes: snapshot.own_bytes.kept_bytes,
@@ -310,6 +321,7 @@ mod tests {
     use super::*;
     use crate::config::L2Plan;
     use crate::mount::beliefs::PrefetchMetadata;
+    use crate::mount::durability::Durability;
     use crate::mount::stats::{FuseSnapshot, RemoteSnapshot};
     use wormhole_protocol::{HostKey, Secret};
 
@@ -331,6 +343,7 @@ mod tests {
                 budget_bytes: 8,
             }),
             write_buffer_bytes: 11,
+            durability: Durability::Memory,
             read_only: true,
             attr_ttl: Some(Duration::from_secs(9)),
             prefetch_metadata: PrefetchMetadata::Off,
@@ -346,6 +359,7 @@ mod tests {
         assert_eq!(config.mountpoint, std::path::Path::new("/m"));
         assert_eq!(config.l1_bytes, 7);
         assert_eq!(config.write_buffer_bytes, 11);
+        assert_eq!(config.durability, Durability::Memory);
         assert!(config.read_only && config.passthrough);
         assert_eq!(config.l2.as_ref().map(|l2| l2.budget_bytes), Some(8));
         assert_eq!(config.attr_ttl, Some(Duration::from_secs(9)));

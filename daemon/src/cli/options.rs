@@ -6,6 +6,7 @@
 
 use crate::config::{OwnerMode, units};
 use crate::mount::beliefs::PrefetchMetadata;
+use crate::mount::durability::Durability;
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub(super) struct MountOptions {
     pub(super) read_only: bool,
     /// `write_buffer=`
     pub(super) write_buffer_bytes: Option<u64>,
+    /// `durability=`
+    pub(super) durability: Option<Durability>,
 }
 
 /// Dealt with by mount(8), systemd or the kernel, or without effect here.
@@ -130,6 +133,13 @@ impl MountOptions {
             "write_buffer" => {
                 self.write_buffer_bytes = Some(units::parse_bytes(value).map_err(told)?);
             }
+            "durability" => {
+                self.durability = Some(match value {
+                    "strict" => Durability::Strict,
+                    "memory" => Durability::Memory,
+                    _ => bail!("is durability=strict or durability=memory"),
+                });
+            }
             "attr_ttl" => self.attr_ttl = Some(units::parse_time(value).map_err(told)?),
             "timeout" => self.timeout = Some(units::parse_time(value).map_err(told)?),
             "prefetch_metadata" => {
@@ -200,8 +210,8 @@ fn unknown(caller: Caller) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= attr_ttl= \
-         prefetch_metadata= timeout= owner= allow_other no_passthrough nonempty noexec \
+        "is unknown; known are l1_size= l2_size= cache_dir= no_l2 write_buffer= durability= \
+         attr_ttl= prefetch_metadata= timeout= owner= allow_other no_passthrough nonempty noexec \
          ticket_file= metrics= ro rw"
     )
 }

@@ -1,4 +1,4 @@
-//! What a mount does when `wormhole warm`, `pin`, `unpin` or `watch` ask it to.
+//! What a mount does when `wormhole warm`, `pin`, `unpin`, `watch` or `drain` ask it to.
 
 use crate::control::{ControlSocket, Listener, Order, Word, socket::Tell};
 use crate::mount::Mounted;
@@ -35,10 +35,7 @@ pub(super) fn bind(mounted: &Arc<Mounted>) -> Option<ControlSocket> {
                 Ok(able) => able.carry_out(&order, &tell).await,
                 Err(why) => Err(why),
             };
-            let word = match end {
-                Ok(end) => Word::Done(end),
-                Err(why) => Word::Failed { why },
-            };
+            let word = end.unwrap_or_else(|why| Word::Failed { why });
             // Nobody may be listening any more.
             let _ = tell.send(word).await;
         }
@@ -57,13 +54,39 @@ struct Able {
 }
 
 impl Able {
-    async fn carry_out(&self, order: &Order, tell: &Tell) -> Result<Warmth, String> {
-        if let Order::Watch { path } = order {
-            return Err(watch(&self.vfs, path, tell).await);
+    async fn carry_out(&self, order: &Order, tell: &Tell) -> Result<Word, String> {
+        match order {
+            Order::Watch { path } => Err(watch(&self.vfs, path, tell).await),
+            Order::Drain => Ok(drain(&self.vfs, tell).await),
+            Order::Warm { .. } | Order::Pin { .. } | Order::Unpin { .. } => {
+                let warmer = Warmer::new(&self.vfs).map_err(|error| error.to_string())?;
+                let done = carry_out(&warmer, &self.pins, order, tell).await;
+                done.map(Word::Done)
+            }
         }
-        let warmer = Warmer::new(&self.vfs).map_err(|error| error.to_string())?;
-        carry_out(&warmer, &self.pins, order, tell).await
     }
+}
+
+/// Waits, however long it takes, until the host has everything; says what was lost.
+async fn drain(vfs: &Vfs, tell: &Tell) -> Word {
+    let drained = async { while !vfs.drain(PROGRESS_PAUSE).await {} };
+    let telling = async {
+        loop {
+            tokio::time::sleep(PROGRESS_PAUSE).await;
+            let word = Word::Draining {
+                changes: vfs.pending().snapshot().changes,
+                bytes: vfs.write_buffer().stats().dirty_bytes,
+                connected: vfs.is_connected(),
+            };
+            let _ = tell.send(word).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        () = telling => {}
+    }
+    let (lost, losses) = vfs.pending().tell_losses();
+    Word::Drained { lost, losses }
 }
 
 /// Tells what changes; ends with the reason why it cannot go on.
@@ -111,7 +134,7 @@ async fn carry_out(
                 let unpinned = pins.unpin(warmer, path).await;
                 unpinned.map_err(|error| error.to_string())
             }
-            Order::Watch { .. } => Err("a watch brings nothing".to_owned()),
+            Order::Watch { .. } | Order::Drain => Err("this brings nothing".to_owned()),
         }
     };
     tokio::select! {

@@ -137,6 +137,7 @@ pub(super) fn mount(
                 .or(options.write_buffer_bytes)
                 .unwrap_or(config::WRITE_BUFFER_BYTES_DEFAULT),
         )?,
+        durability: flags.durability.or(options.durability).unwrap_or_default(),
         read_only: flags.ro || options.read_only,
         attr_ttl: flags
             .attr_ttl

@@ -122,6 +122,13 @@ impl Text {
             self.line(2, &format!("bulk    {}", in_bulk(mount)));
         }
         self.line(2, &format!("write   {}", written(mount)));
+        if mount.lost_changes > 0 {
+            let lost = mount.lost_changes;
+            self.line(2, &format!("LOST    {lost} changes, the latest of"));
+            for loss in &mount.losses {
+                self.line(10, &format!("{}: {}", loss.path, loss.why));
+            }
+        }
         self.line(2, &format!("leases  {}", leases(&mount.leases)));
         self.line(2, &format!("L1      {}", cache(&mount.l1)));
         match (&mount.l2, &mount.l2_note) {
@@ -333,6 +340,13 @@ fn written(mount: &MountReport) -> String {
         units::show_bytes(mount.written_bytes),
         units::show_bytes(mount.dirty_bytes)
     );
+    if mount.durability == "memory" {
+        let _ = write!(
+            text,
+            "; {} changes are on their way (--durability memory)",
+            mount.pending_changes
+        );
+    }
     if mount.failed_writes > 0 {
         let _ = write!(text, "; {} pieces FAILED", mount.failed_writes);
     }
@@ -342,7 +356,7 @@ fn written(mount: &MountReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::report::{LinkReport, PeerReport, SessionReport};
+    use crate::status::report::{LinkReport, LossReport, PeerReport, SessionReport};
 
     fn report(role: Role) -> Report {
         Report {
@@ -394,6 +408,13 @@ mod tests {
             written_bytes: 3 << 20,
             dirty_bytes: 1 << 20,
             failed_writes: 2,
+            durability: "memory".into(),
+            pending_changes: 4,
+            lost_changes: 1,
+            losses: vec![LossReport {
+                path: "films/b".into(),
+                why: "no room".into(),
+            }],
             leases: LeaseReport {
                 held: 3,
                 live: true,
@@ -410,7 +431,9 @@ mod tests {
             "mount /m (process 7, for 1m 5s)",
             "\"films\" ab at 192.0.2.1:7117",
             "connected, RTT 50.0 ms, up to 12.0 MB/s",
-            "write   3 MiB by programs, 1 MiB not on the host yet; 2 pieces FAILED",
+            "write   3 MiB by programs, 1 MiB not on the host yet; 4 changes are on their way \
+             (--durability memory); 2 pieces FAILED",
+            "LOST    1 changes, the latest of\n          films/b: no room\n",
             "leases  3 directories; 5 pushes of 8 names; the host last heard 1.5 s ago",
             "L1      75 % hits",
             "L2      none: in use",

@@ -1,12 +1,16 @@
-//! `wormhole unmount`: returns when the mount is gone and its process has ended.
+//! `wormhole unmount`: returns when what programs were told is done is on the host, the mount is gone and its process
+//! has ended.
 
 use super::flags::UnmountFlags;
+use super::place::Place;
+use super::{Failure, drain};
+use crate::mount::durability::Durability;
 use crate::mount::mountpoint::table::{self, MountEntry};
 use crate::mount::mountpoint::{self, HOLDERS_MAX, Unmount};
 use crate::path_text::PathText;
 use crate::status::report::Role;
 use crate::status::{RuntimeDir, socket};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
@@ -20,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs the command.
-pub(super) fn run(flags: &UnmountFlags) -> anyhow::Result<()> {
+pub(super) fn run(flags: &UnmountFlags) -> Result<(), Failure> {
     let how = match (flags.force, flags.lazy) {
         (true, _) => Unmount::Force,
         (_, true) => Unmount::Lazy,
@@ -28,7 +32,7 @@ pub(super) fn run(flags: &UnmountFlags) -> anyhow::Result<()> {
     };
     let shown = PathText::from(flags.mountpoint.as_path());
     let place = mountpoint::resolve(&flags.mountpoint).with_context(|| shown.to_string())?;
-    let entry = table::mount_at(&place)?;
+    let entry = table::mount_at(&place).context("reading the mount table")?;
     let own = rustix::process::geteuid().as_raw();
     let entry = ours(&place, entry, own)?;
     // Before: afterwards its socket may be gone. Not for a lazy one, which does not wait for it.
@@ -36,12 +40,34 @@ pub(super) fn run(flags: &UnmountFlags) -> anyhow::Result<()> {
         Unmount::Lazy => None,
         _ => server_of(&place),
     };
+    let drained = match (&server, how) {
+        (Some(server), Unmount::Clean) if server.is_behind => drained(&place, &shown)?,
+        _ => Ok(()),
+    };
     if let Err(error) = mountpoint::unmount(&place, how) {
-        return Err(explain(error, &place));
+        return Err(explain(error, &place).into());
     }
     wait_until_gone(&entry)?;
     // Taken away lazily, it is served until the last file in it is closed.
-    server.map_or(Ok(()), |server| wait_until_ended(&server))
+    if let Some(server) = server {
+        wait_until_ended(&server)?;
+    }
+    Ok(drained?)
+}
+
+/// Waits until the host has everything. What was lost is no reason not to unmount; that it takes too long for the user
+/// is.
+fn drained(place: &Path, shown: &PathText) -> Result<anyhow::Result<()>, Failure> {
+    match drain::drain(&Place::of(place)?) {
+        Ok(()) => Ok(Ok(())),
+        Err(Failure::Stopped(code, _)) => Err(Failure::Stopped(
+            code,
+            anyhow!(
+                "{shown} is still mounted: not all that was written is on the host. --lazy goes on sending"
+            ),
+        )),
+        Err(Failure::Failed(error) | Failure::Usage(error)) => Ok(Err(error)),
+    }
 }
 
 /// Checks that what is mounted there is for this command and user.
@@ -66,17 +92,22 @@ fn ours(place: &Path, entry: Option<MountEntry>, own_uid: u32) -> anyhow::Result
 struct Server {
     pid: u32,
     fd: OwnedFd,
+    /// Programs may have been told of more than the host has done.
+    is_behind: bool,
 }
 
 fn server_of(place: &Path) -> Option<Server> {
     let found = socket::ask_all(&RuntimeDir::open_all().ok()?).ok()?;
-    let pid = found.reports.iter().find_map(|report| match &report.role {
-        Role::Mount(mount) if mount.mountpoint.0 == place => Some(report.pid),
+    let (pid, is_behind) = found.reports.iter().find_map(|report| match &report.role {
+        Role::Mount(mount) if mount.mountpoint.0 == place => Some((
+            report.pid,
+            mount.durability == Durability::Memory.to_string(),
+        )),
         _ => None,
     })?;
     let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
-    Some(Server { pid, fd })
+    Some(Server { pid, fd, is_behind })
 }
 
 fn explain(error: io::Error, place: &Path) -> anyhow::Error {
@@ -180,6 +211,7 @@ mod tests {
         let pid = Pid::from_child(&child);
         let server = Server {
             pid: child.id(),
+            is_behind: false,
             fd: pidfd_open(pid, PidfdFlags::empty()).unwrap(),
         };
         drop(child.stdin.take());

@@ -40,7 +40,9 @@ pub(super) fn run(flags: &WatchFlags) -> Result<(), Failure> {
             }
             Word::Failed { why } => bail!("{why}"),
             // Words about other orders.
-            Word::Progress(_) | Word::Done(_) => true,
+            Word::Progress(_) | Word::Done(_) | Word::Draining { .. } | Word::Drained { .. } => {
+                true
+            }
         };
         // Whoever has seen enough (`| head`) is no error.
         Ok((!is_read).then_some(()))

@@ -108,6 +108,8 @@ impl Collected {
             (&names::MOUNT_KEPT_FILES, mount.kept_files),
             (&names::MOUNT_KEPT_BYTES, mount.kept_bytes),
             (&names::MOUNT_DIRTY_BYTES, mount.dirty_bytes),
+            (&names::MOUNT_PENDING_CHANGES, mount.pending_changes),
+            (&names::MOUNT_LOST_CHANGES, mount.lost_changes),
             (&names::MOUNT_WRITE_WAITS, mount.write_waits),
             (&names::MOUNT_FAILED_WRITES, mount.failed_writes),
             (&names::MOUNT_CHANGES, mount.changes),

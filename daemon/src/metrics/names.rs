@@ -91,6 +91,8 @@ metrics! {
     MOUNT_KEPT_FILES = Counter "wormhole_mount_kept_files_total" [] "Files that programs wrote whole, and that went to the caches once the host had vouched for them.";
     MOUNT_KEPT_BYTES = Counter "wormhole_mount_kept_bytes_total" [] "Their bytes.";
     MOUNT_DIRTY_BYTES = Gauge "wormhole_mount_dirty_bytes" [] "Bytes that were written and the host has not answered for yet.";
+    MOUNT_PENDING_CHANGES = Gauge "wormhole_mount_pending_changes" [] "Changes that programs were told are done and the host has not answered (durability memory).";
+    MOUNT_LOST_CHANGES = Counter "wormhole_mount_lost_changes_total" [] "Of such changes, those that failed.";
     MOUNT_WRITE_WAITS = Counter "wormhole_mount_write_waits_total" [] "Times a program waited for room before it could write.";
     MOUNT_FAILED_WRITES = Counter "wormhole_mount_failed_writes_total" [] "Pieces of what was written that could not be brought to the host.";
     MOUNT_CHANGES = Counter "wormhole_mount_changes_total" [] "Changes asked of the host.";

@@ -25,6 +25,15 @@ use wormhole_protocol::{Caller, Change, Fault, RenameHow, Reply, Request, Seq};
 /// Times a change is asked anew of another life of the host.
 const LIVES_MAX: u32 = 3;
 
+/// How long a change waits for a lost host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as a program that waits for it would: the mount's timeout.
+    OfPrograms,
+    /// Until the host is back, or the mount ends: programs were told that it is done.
+    Endless,
+}
+
 /// Who asks for changes on behalf of a mount.
 pub struct Changes {
     remote: Arc<dyn Remote>,
@@ -56,9 +65,21 @@ struct Numbered<'a> {
     settled: u64,
 }
 
+impl Numbered<'_> {
+    fn request(&self, caller: Caller, change: &Change) -> Request {
+        Request::Change {
+            seq: Seq(self.seq),
+            settled: Seq(self.settled),
+            caller,
+            change: change.clone(),
+        }
+    }
+}
+
 impl Drop for Numbered<'_> {
     fn drop(&mut self) {
         self.changes.seqs.lock().open.remove(&self.seq);
+        add(&self.changes.stats.answered, 1);
         self.changes.settled.notify_waiters();
     }
 }
@@ -87,13 +108,30 @@ impl Changes {
     /// # Errors
     /// What the host answered; [`FsError::Io`] if it was restarted and cannot tell.
     pub async fn ask(&self, caller: Caller, change: Change, body: Body) -> Result<Reply, FsError> {
+        self.ask_with(Patience::OfPrograms, caller, change, body)
+            .await
+    }
+
+    /// The same, with more or less patience.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_with(
+        &self,
+        patience: Patience,
+        caller: Caller,
+        change: Change,
+        body: Body,
+    ) -> Result<Reply, FsError> {
         add(&self.stats.changes, 1);
         for life in 0..LIVES_MAX {
             let number = self.number().await;
-            let answer = self
-                .ask_as(number, &*self.remote, caller, &change, body.clone())
-                .await;
-            match answer {
+            let request = number.request(caller, &change);
+            let answer = match patience {
+                Patience::OfPrograms => self.remote.call_with(request, body.clone()),
+                Patience::Endless => self.remote.call_patiently(request, body.clone()),
+            };
+            match answer.await {
                 Err(CallError::Restarted) if can_be_compared(&change) => {}
                 Err(CallError::Fault(fault)) if life > 0 => return compared(&change, fault),
                 answer => return Ok(answer?.reply),
@@ -114,24 +152,7 @@ impl Changes {
         body: Body,
     ) -> Result<Answer, CallError> {
         let number = self.numbered(&mut self.seqs.lock());
-        self.ask_as(number, remote, caller, change, body).await
-    }
-
-    async fn ask_as(
-        &self,
-        number: Numbered<'_>,
-        remote: &dyn Remote,
-        caller: Caller,
-        change: &Change,
-        body: Body,
-    ) -> Result<Answer, CallError> {
-        let request = Request::Change {
-            seq: Seq(number.seq),
-            settled: Seq(number.settled),
-            caller,
-            change: change.clone(),
-        };
-        remote.call_with(request, body).await
+        remote.call_with(number.request(caller, change), body).await
     }
 
     fn numbered(&self, seqs: &mut Seqs) -> Numbered<'_> {

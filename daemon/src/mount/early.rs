@@ -13,32 +13,41 @@
 //! That the lease is shared, or over, is acknowledged when all that was made under it has been answered.
 //!
 //! Invariants
-//! - What is made early was known to be absent under a lease that holds for a while yet, and is in `making` from
-//!   before the program knows until it was answered.
+//! - What is made early was known to be absent under a lease that holds for a while yet, and its name is in `names`
+//!   from before the program knows until it was answered.
 //! - A reserved file serves once, and only while it is young: the host gives up what is old.
 //!
 //! Lock: `state`, a leaf, never across an await.
 
+mod making;
+mod moving;
+mod names;
+mod remake;
 mod stock;
 
 use super::beliefs::Beliefs;
-use super::changes::Changes;
+use super::changes::{Changes, Patience};
+use super::durability::Durability;
 use super::error::FsError;
 use super::inodes::Node;
 use super::lease::Leases;
 use super::opens::HostOpen;
 use crate::rpc::{Body, Remote};
+use making::First;
+pub use making::Making;
+pub use moving::{Lately, Moving};
+use names::{Names, Work};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use stock::Stocks;
-use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use wormhole_protocol::{
-    Attr, BodyLen, Caller, Change, FileId, Name, Named, NewFile, NodeRef, OpenId, Reply, Request,
+    Attr, BodyLen, Caller, Change, Fault, FileId, Name, Named, NewFile, NodeRef, OpenId, Reply,
+    Request,
 };
 
 /// The host is asked after so long at the latest, if nothing is being written.
@@ -54,35 +63,18 @@ pub struct Early {
     changes: Arc<Changes>,
     beliefs: Arc<Beliefs>,
     leases: Arc<Leases>,
+    patience: Patience,
     state: Mutex<State>,
-    /// How many are in `making`.
+    /// How many names are in use.
     count: AtomicUsize,
+    /// Files came, or will not come.
+    arrived: Notify,
 }
 
 #[derive(Default)]
 struct State {
     stocks: Stocks,
-    making: HashMap<OpenId, Arc<Making>>,
-}
-
-/// A file being made.
-pub struct Making {
-    dir: Arc<Node>,
-    name: Name,
-    first: Mutex<First>,
-    /// Somebody waits, or has something to be sent along.
-    wake: Notify,
-    outcome: watch::Sender<Option<Result<(), FsError>>>,
-}
-
-/// The first bytes.
-enum First {
-    /// There are none yet.
-    Open,
-    /// These, and who wants to know what became of them.
-    Bytes(u64, Body, oneshot::Sender<Result<Attr, FsError>>),
-    /// The host is being asked.
-    Sent,
+    names: Names,
 }
 
 /// A reserved file that is to become a new one.
@@ -97,48 +89,6 @@ pub struct Taken {
     refill: u8,
 }
 
-impl Making {
-    /// Whether it was answered.
-    pub fn is_over(&self) -> bool {
-        self.outcome.borrow().is_some()
-    }
-
-    /// Why there is no such file.
-    pub fn error(&self) -> Option<FsError> {
-        self.outcome.borrow().and_then(Result::err)
-    }
-
-    /// Asks the host now, and waits for its answer.
-    pub async fn finish(&self) {
-        self.wake.notify_one();
-        // Who makes it is not gone before it is over.
-        let _ = self
-            .outcome
-            .subscribe()
-            .wait_for(Option::is_some)
-            .await
-            .map(drop);
-    }
-
-    /// Sends `body`, which belongs at `offset`, along with the name. `None` if that is on its way already, or
-    /// the bytes are too many.
-    pub async fn send_along(&self, offset: u64, body: &Body) -> Option<Result<Attr, FsError>> {
-        if body.len() > FIRST_BYTES_MAX {
-            return None;
-        }
-        let (done, told) = oneshot::channel();
-        {
-            let mut first = self.first.lock();
-            if !matches!(*first, First::Open) {
-                return None;
-            }
-            *first = First::Bytes(offset, body.clone(), done);
-        }
-        self.wake.notify_one();
-        Some(told.await.unwrap_or(Err(FsError::Io)))
-    }
-}
-
 impl Early {
     /// Nothing is in stock. Must be called within the runtime.
     pub fn new(
@@ -146,27 +96,32 @@ impl Early {
         changes: Arc<Changes>,
         beliefs: Arc<Beliefs>,
         leases: Arc<Leases>,
+        durability: Durability,
     ) -> Arc<Self> {
         Arc::new(Self {
             remote,
             changes,
             beliefs,
             leases,
+            patience: durability.patience(),
             state: Mutex::default(),
             count: AtomicUsize::new(0),
+            arrived: Notify::new(),
         })
     }
 
     /// A reserved file for `name` in `dir`, to be opened under `open`; none if the host must be asked first.
-    pub fn take(&self, dir: &Arc<Node>, name: &Name, open: OpenId) -> Option<Taken> {
+    pub fn take(&self, dir: &Arc<Node>, name: &Name, mode: u16, open: OpenId) -> Option<Taken> {
         let now = Instant::now();
         let held = self.leases.held(dir.id, now)?;
-        if held.until < now + LEASE_LEFT_MIN || !self.beliefs.knows_absent(dir, name) {
+        if held.until < now + LEASE_LEFT_MIN
+            || dir.late().is_some()
+            || !self.beliefs.knows_absent(dir, name)
+        {
             return None;
         }
         let mut state = self.state.lock();
-        let is_same = |making: &Arc<Making>| making.dir.id == dir.id && making.name == *name;
-        if state.making.values().any(is_same) {
+        if state.names.is_busy(dir.id, name) {
             return None;
         }
         let at = dir.reference().ok()?;
@@ -174,11 +129,16 @@ impl Early {
         let making = Arc::new(Making {
             dir: dir.clone(),
             name: name.clone(),
+            file: attr.id,
+            mode: AtomicU16::new(mode),
             first: Mutex::new(First::Open),
             wake: Notify::new(),
             outcome: watch::Sender::new(None),
+            remade: OnceLock::new(),
         });
-        state.making.insert(open, making.clone());
+        state
+            .names
+            .put(dir, name, Work::Making(making.clone()), None);
         self.count.fetch_add(1, Ordering::Release);
         Some(Taken {
             attr,
@@ -195,7 +155,6 @@ impl Early {
         self: &Arc<Self>,
         taken: Taken,
         caller: Caller,
-        mode: u16,
         node: &Arc<Node>,
         open: Arc<HostOpen>,
     ) {
@@ -204,7 +163,7 @@ impl Early {
         node.make_by(taken.making.clone());
         let (this, node) = (self.clone(), node.clone());
         tokio::spawn(async move {
-            this.make(taken, caller, mode, &node).await;
+            this.make(taken, caller, &node, &open).await;
             // Not closed at the host before it is open there.
             drop(open);
         });
@@ -217,11 +176,12 @@ impl Early {
 
     fn over(&self, taken: &Taken, outcome: Result<(), FsError>) {
         taken.making.outcome.send_replace(Some(outcome));
-        self.state.lock().making.remove(&taken.open);
+        let making = &taken.making;
+        self.state.lock().names.made(making);
         self.count.fetch_sub(1, Ordering::Release);
     }
 
-    async fn make(&self, taken: Taken, caller: Caller, mode: u16, node: &Arc<Node>) {
+    async fn make(&self, taken: Taken, caller: Caller, node: &Arc<Node>, open: &HostOpen) {
         let over = Unmade {
             early: self,
             taken: Some(&taken),
@@ -233,11 +193,22 @@ impl Early {
             First::Open | First::Sent => (0, Body::empty(), None),
         };
         let asked = Instant::now();
-        let named = self.ask(&taken, caller, mode, (offset, body)).await;
-        let done = named.and_then(|named| self.learn(&taken, node, named, asked));
+        let named = self.ask(&taken, caller, (offset, body.clone())).await;
+        let done = match named {
+            Ok(named) => self.learn(&taken, node, named, asked),
+            // It was restarted, or away for too long.
+            Err(FsError::Fault(Fault::NotOpen)) => {
+                self.state.lock().stocks.forget(taken.making.dir.id);
+                self.arrived.notify_waiters();
+                let remade = self.remake(&taken, caller, node, open, (offset, body));
+                remade.await
+            }
+            Err(error) => Err(error),
+        };
         if let Err(error) = done {
             tracing::debug!(%error, "a file that was made early could not be made");
             self.state.lock().stocks.forget(taken.making.dir.id);
+            self.arrived.notify_waiters();
             self.beliefs.disbelieve(node);
         }
         over.end(done.map(drop));
@@ -251,14 +222,13 @@ impl Early {
         &self,
         taken: &Taken,
         caller: Caller,
-        mode: u16,
         (offset, body): (u64, Body),
     ) -> Result<Named, FsError> {
         let len = u32::try_from(body.len()).ok().and_then(BodyLen::new);
         let new = NewFile {
             dir: taken.dir.clone(),
             name: taken.making.name.clone(),
-            mode,
+            mode: taken.making.mode.load(Ordering::Relaxed),
             file: taken.attr.id,
             open: taken.open,
             refill: taken.refill,
@@ -266,7 +236,8 @@ impl Early {
             len: len.ok_or(FsError::Io)?,
         };
         let change = Change::NameReserved(new);
-        match self.changes.ask(caller, change, body).await? {
+        let asking = self.changes.ask_with(self.patience, caller, change, body);
+        match asking.await? {
             Reply::Named(named) if named.attr.id == taken.attr.id => Ok(named),
             _ => Err(FsError::Io),
         }
@@ -291,6 +262,7 @@ impl Early {
             .lock()
             .stocks
             .refill(dir.id, taken.stock, taken.refill, reserved);
+        self.arrived.notify_waiters();
         self.beliefs
             .renamed(dir, name, Some(attr), Some(&dir_attr), asked);
         let heard = self.beliefs.of_change(Some(dir.id), asked);
@@ -301,6 +273,38 @@ impl Early {
 
     /// A file is made in `dir` the slow way: wants the next ones not to be.
     pub fn want(self: &Arc<Self>, dir: &Arc<Node>) {
+        self.want_if(dir, false);
+    }
+
+    /// Files will be made in `dir`.
+    pub fn expect(self: &Arc<Self>, dir: &Arc<Node>) {
+        self.want_if(dir, true);
+    }
+
+    /// Waits while there is none left in stock of a directory, and more are coming: that takes no longer than to ask
+    /// for one file would.
+    pub async fn coming(&self, dir: &Node) {
+        self.while_stocks(|stocks| stocks.are_coming(dir.id)).await;
+    }
+
+    /// Waits while it is being asked whether this mount may have a directory for itself.
+    pub async fn claiming(&self, dir: &Node) {
+        self.while_stocks(|stocks| stocks.is_claimed(dir.id)).await;
+    }
+
+    async fn while_stocks(&self, waits: impl Fn(&Stocks) -> bool) {
+        loop {
+            let mut arrived = pin!(self.arrived.notified());
+            // From here on no arrival is missed.
+            arrived.as_mut().enable();
+            if !waits(&self.state.lock().stocks) {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    fn want_if(self: &Arc<Self>, dir: &Arc<Node>, surely: bool) {
         if !self.leases.are_given() {
             return;
         }
@@ -308,7 +312,7 @@ impl Early {
             return;
         };
         let mut state = self.state.lock();
-        let wanted = state.stocks.want(dir, &at.path, Instant::now());
+        let wanted = state.stocks.want(dir, &at.path, Instant::now(), surely);
         drop(state);
         if let Some((stock, count)) = wanted {
             let (this, dir) = (self.clone(), dir.clone());
@@ -316,6 +320,8 @@ impl Early {
                 let files = this.reserve(&dir, at, count).await.unwrap_or_default();
                 let mut state = this.state.lock();
                 state.stocks.refill(dir.id, stock, count, files);
+                drop(state);
+                this.arrived.notify_waiters();
             });
         }
     }
@@ -332,75 +338,70 @@ impl Early {
     /// What files inherit from a directory has changed: what was reserved in it before is of no use.
     pub fn forget(&self, dir: FileId) {
         self.state.lock().stocks.forget(dir);
+        self.arrived.notify_waiters();
     }
 
     /// A directory is not held alone any more. Returns when all that was made in it was answered.
     pub async fn share(&self, dir: FileId) {
         self.state.lock().stocks.forget(dir);
+        self.arrived.notify_waiters();
         self.settle_in(dir).await;
     }
 
     /// None is.
     pub async fn share_all(&self) {
         self.state.lock().stocks.forget_all();
-        self.settle(|_| true).await;
+        self.arrived.notify_waiters();
+        self.settle_all().await;
     }
 
-    /// Waits for what is being made in a directory.
+    /// Waits for all that is being made.
+    pub async fn settle_all(&self) {
+        self.settle(|state| state.names.all()).await;
+    }
+
+    /// Waits for what is being done to names in a directory.
     pub async fn settle_in(&self, dir: FileId) {
-        self.settle(|making| making.dir.id == dir).await;
+        self.settle(|state| state.names.within(dir)).await;
     }
 
-    /// Waits for what is being made under a name.
+    /// Waits for what is being done to a name.
     pub async fn settle_name(&self, dir: &Arc<Node>, name: &Name) {
-        self.settle(|making| making.dir.id == dir.id && making.name == *name)
-            .await;
+        self.settle(|state| state.names.of_name(dir.id, name)).await;
     }
 
-    /// A name is about to lead elsewhere: waits for what is being made there and beneath, and makes nothing
+    /// A name is about to lead elsewhere: waits for what is being done to it and beneath, and makes nothing
     /// beneath any more.
     pub async fn settle_beneath(&self, dir: &Arc<Node>, name: &Name) {
         self.state.lock().stocks.forget_beneath(dir, name);
-        self.settle(|making| {
-            making.dir.id == dir.id && making.name == *name || making.dir.is_beneath(dir, name)
-        })
-        .await;
+        self.arrived.notify_waiters();
+        self.settle(|state| state.names.beneath(dir, name)).await;
     }
 
-    async fn settle(&self, concerns: impl Fn(&Making) -> bool) {
+    async fn settle(&self, concerned: impl FnOnce(&State) -> Vec<Work>) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
-        let concerned: Vec<_> = {
-            let state = self.state.lock();
-            let concerned = state.making.values().filter(|making| concerns(making));
-            concerned.cloned().collect()
-        };
-        for making in &concerned {
-            making.wake.notify_one();
+        let concerned = concerned(&self.state.lock());
+        for work in &concerned {
+            work.hurry();
         }
-        for making in concerned {
-            making.finish().await;
+        for work in concerned {
+            work.over().await;
         }
     }
-}
 
-impl Making {
-    /// What goes along: what was written, if it comes before somebody waits or nothing more does.
-    async fn wait_for_first(&self, node: &Node) -> First {
-        let mut rested = pin!(sleep(IDLE));
-        loop {
-            let woken = tokio::select! {
-                () = self.wake.notified() => true,
-                () = &mut rested, if !rested.is_elapsed() => false,
-            };
-            let mut first = self.first.lock();
-            // What was written will be offered as soon as it rests.
-            let is_waited_for = woken || matches!(*first, First::Bytes(..)) || node.is_clean();
-            if is_waited_for {
-                return std::mem::replace(&mut *first, First::Sent);
-            }
+    /// Where a name to which something is being done leads when that is over, unless it fails.
+    pub fn leads(&self, dir: &Node, name: &Name) -> Option<Option<FileId>> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
         }
+        self.state.lock().names.leads(dir.id, name)
+    }
+
+    /// The file that is being made under a name.
+    pub fn making_at(&self, dir: &Node, name: &Name) -> Option<FileId> {
+        self.state.lock().names.making(dir.id, name)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A handle number is given out once and never again, so a forged or stale one finds nothing.
 //!
-//! Lock: `open` (and `ahead` and `mark` of a file), never across an await.
+//! Lock: `open` (and `ahead`, `mark` and `closes` of a file), never across an await.
 
 use super::error::FsError;
 use super::fetch::Cancel;
@@ -43,6 +43,8 @@ pub struct FileHandle {
     mark: Mutex<ErrorMark>,
     /// And to a later write.
     write_mark: Mutex<ErrorMark>,
+    /// Whether somebody waits in the place of who closed it.
+    pub(super) closes: Mutex<bool>,
     /// How the kernel has it open.
     _way: Way,
 }
@@ -88,6 +90,7 @@ impl FileHandle {
             delivery: OnceLock::new(),
             mark: Mutex::new(mark.unwrap_or_default()),
             write_mark: Mutex::new(mark.unwrap_or_default()),
+            closes: Mutex::new(false),
             _way: way,
             node,
         }
@@ -130,6 +133,11 @@ impl FileHandle {
     pub fn error(&self) -> Option<FsError> {
         let mut mark = *self.mark.lock();
         self.node.writer()?.error_since(&mut mark)
+    }
+
+    /// Up to where failures were reported to fsync through this handle.
+    pub fn error_mark(&self) -> ErrorMark {
+        *self.mark.lock()
     }
 
     /// The same, told once: for the next write, so that who goes on writing hears of it, too.

@@ -19,6 +19,7 @@
 //!
 //! Locks: `table` before a node's `belief`, before a listing's; none across an await.
 
+pub(super) mod late;
 pub(super) mod learn;
 mod making;
 mod node;
@@ -26,6 +27,7 @@ mod resting;
 
 use super::error::FsError;
 use super::heard::Heard;
+pub use late::Hold;
 pub use node::Node;
 use parking_lot::Mutex;
 use resting::Table;

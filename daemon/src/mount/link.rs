@@ -167,9 +167,16 @@ impl Link {
         }
     }
 
-    /// A session, or why there is none by `deadline`.
-    async fn session(&self, deadline: Instant) -> Result<Session, CallError> {
+    /// A session, or why there is none by `deadline`; without one, as soon as there is one.
+    async fn session(&self, deadline: Option<Instant>) -> Result<Session, CallError> {
         let mut state = self.shared.state.subscribe();
+        let Some(deadline) = deadline else {
+            let settled = |state: &State| matches!(state, State::Connected(_) | State::Closed);
+            return match state.wait_for(settled).await.as_deref() {
+                Ok(State::Connected(session)) => Ok(session.clone()),
+                _ => Err(CallError::TimedOut),
+            };
+        };
         let settled = state.wait_for(|state| !matches!(state, State::Lost));
         match timeout_at(deadline, settled).await {
             Ok(Ok(state)) => match &*state {
@@ -180,8 +187,15 @@ impl Link {
         }
     }
 
-    async fn call_until_answered(&self, request: Request, body: Body) -> Result<Answer, CallError> {
-        let mut deadline = Instant::now() + self.timeout;
+    /// Waits for a session at most `patience` at a time, if there is a limit to it.
+    async fn call_until_answered(
+        &self,
+        request: Request,
+        body: Body,
+        patience: Option<Duration>,
+    ) -> Result<Answer, CallError> {
+        let until = || patience.map(|patience| Instant::now() + patience);
+        let mut deadline = until();
         let is_change = matches!(request, Request::Change { .. });
         let mut asked = None;
         loop {
@@ -196,10 +210,15 @@ impl Link {
                     Err(CallError::Link) => self.shared.lose(&remote),
                     answer => return answer,
                 }
-                deadline = Instant::now() + self.timeout;
+                deadline = until();
                 continue;
             }
-            match timeout_at(deadline, remote.call_with(request.clone(), body.clone())).await {
+            let call = remote.call_with(request.clone(), body.clone());
+            let answer = match deadline {
+                Some(deadline) => timeout_at(deadline, call).await,
+                None => Ok(call.await),
+            };
+            match answer {
                 Ok(Err(CallError::Link)) => self.shared.lose(&remote),
                 Ok(answer) => return answer,
                 Err(_) => return Err(CallError::TimedOut),
@@ -218,7 +237,16 @@ impl Drop for Link {
 
 impl Remote for Link {
     fn call_with(&self, request: Request, body: Body) -> BoxFuture<'_, Result<Answer, CallError>> {
-        self.call_until_answered(request, body).boxed()
+        let patience = Some(self.timeout);
+        self.call_until_answered(request, body, patience).boxed()
+    }
+
+    fn call_patiently(
+        &self,
+        request: Request,
+        body: Body,
+    ) -> BoxFuture<'_, Result<Answer, CallError>> {
+        self.call_until_answered(request, body, None).boxed()
     }
 
     fn session(&self) -> BoxFuture<'_, Option<Arc<dyn Remote>>> {

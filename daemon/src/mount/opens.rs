@@ -70,10 +70,27 @@ impl HostOpen {
     /// # Errors
     /// [`FsError::Io`]; why it could not be made.
     pub fn require(&self) -> Result<(), FsError> {
-        if self.lost.load(Relaxed) {
+        // One that is being made will be had anew.
+        if self.now().lost.load(Relaxed) && self.node.making().is_none() {
             return Err(FsError::Io);
         }
         self.node.unmade().map_or(Ok(()), Err)
+    }
+
+    /// What the host has open in its place, if it could not have the file under the identity it was to have.
+    pub fn now(&self) -> &Self {
+        self.node.remade().map_or(self, |remade| &**remade)
+    }
+
+    /// Takes note that the host has opened `node` in its place, under `id`.
+    pub(super) fn replaced(&self, id: OpenId, node: Arc<Node>) -> Arc<Self> {
+        self.opens
+            .opened(self.leave.caller, id, node, Access::ReadWrite)
+    }
+
+    /// All opens of the mount.
+    pub(super) fn opens(&self) -> &Arc<Opens> {
+        &self.opens
     }
 
     /// The locks held through it.

@@ -121,6 +121,8 @@ counters! {
     ChangeStats / ChangeSnapshot {
         /// Changes asked of the host.
         changes,
+        /// Changes it answered, or that were given up.
+        answered,
         /// Requests for locks.
         locks,
     }

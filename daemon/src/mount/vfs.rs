@@ -8,8 +8,11 @@
 
 mod attrs;
 mod beside;
+mod changer;
 mod content;
+mod durable;
 mod early;
+mod late;
 mod leases;
 mod locks;
 mod looks;
@@ -17,12 +20,14 @@ mod names;
 mod open;
 
 pub use content::CreateHow;
+use durable::is_applied;
 pub use locks::Wanted;
 use looks::Figures;
 
 use super::beliefs::{Beliefs, gone_is_stale};
 use super::bulk::Bulk;
 use super::changes::Changes;
+use super::durability::Durability;
 use super::early::Early;
 use super::error::FsError;
 use super::fetch::Fetcher;
@@ -37,6 +42,7 @@ use super::notify::Notify;
 use super::opens::Opens;
 use super::own_bytes::OwnBytes;
 use super::passthrough::Passthrough;
+use super::pending::Pending;
 use super::stats::{LeaseStats, RemoteStats};
 use super::wanted::WantedFiles;
 use super::watch::Taps;
@@ -65,6 +71,8 @@ pub struct VfsConfig {
     pub write_buffer_bytes: u64,
     /// What the session may do.
     pub access: Access,
+    /// When programs are told that what they changed is done.
+    pub durability: Durability,
 }
 
 /// A node to show, and how much longer the kernel believes it.
@@ -143,6 +151,10 @@ pub struct Vfs {
     /// The last known figures of the host's file system.
     figures: Mutex<Option<Figures>>,
     links: LinkTargets,
+    durability: Durability,
+    pending: Arc<Pending>,
+    /// How long programs wait for a lost host.
+    timeout: Duration,
 }
 
 impl Vfs {
@@ -162,7 +174,7 @@ impl Vfs {
         let beliefs = Beliefs::new(config.attr_ttl, remote.clone(), stats, leases.clone());
         let own_bytes = OwnBytes::new(fetcher.clone(), remote.clone(), config.l1_bytes);
         let (r, c) = (remote.clone(), changes.clone());
-        let early = Early::new(r, c, beliefs.clone(), leases.clone());
+        let early = Early::new(r, c, beliefs.clone(), leases.clone(), config.durability);
         Self {
             inodes: Arc::new(Inodes::new(root, Instant::now())),
             handles: Handles::default(),
@@ -185,6 +197,9 @@ impl Vfs {
             remote,
             figures: Mutex::default(),
             links: LinkTargets::default(),
+            durability: config.durability,
+            pending: Pending::new(),
+            timeout: config.timeout,
         }
     }
 
@@ -216,6 +231,16 @@ impl Vfs {
     /// What was written here and may stay.
     pub fn own_bytes(&self) -> &Arc<OwnBytes> {
         &self.own_bytes
+    }
+
+    /// When programs are told that what they changed is done.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// What programs were told is done while the host had not answered.
+    pub fn pending(&self) -> &Arc<Pending> {
+        &self.pending
     }
 
     /// Names who tells the kernel what it must forget; once.
@@ -252,7 +277,10 @@ impl Vfs {
     pub async fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Result<Found, Duration>, FsError> {
         let dir = self.inodes.get(dir)?;
         let name = name_of(name)?;
-        self.early.settle_name(&dir, &name).await;
+        if let Some(found) = self.lookup_early((&dir, &name)) {
+            return Ok(found);
+        }
+        self.settle_name(&dir, &name).await?;
         let told = self.beliefs.lookup(&dir, &name).await?;
         match told.attr {
             Some(attr) => self.found(&dir, &name, &attr, told.heard, None).map(Ok),
@@ -287,10 +315,14 @@ impl Vfs {
         let shown = self.beliefs.shown(dir, name, heard, &node);
         let attr = node.with_dirty_size(shown.attr.unwrap_or(*attr));
         Ok(Found {
-            node,
             attr,
-            ttl: shown.ttl,
+            // What is being done to it has not told what it is like then.
+            ttl: match is_applied(&node) {
+                true => shown.ttl,
+                false => Duration::ZERO,
+            },
             name_ttl: shown.name_ttl,
+            node,
         })
     }
 
@@ -365,7 +397,7 @@ impl Vfs {
     }
 
     async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
-        self.settle(node).await;
+        self.settle(node).await?;
         let attr = self.beliefs.attr(node).await?;
         Ok((attr, self.beliefs.attr_ttl(node)))
     }
@@ -388,7 +420,7 @@ impl Vfs {
     /// What the host answered, or what broke the listing.
     pub async fn readdir(&self, handle: HandleId, offset: u64) -> Result<Page, FsError> {
         let dir = self.handles.dir(handle)?;
-        self.early.settle_in(dir.node.id).await;
+        self.settle(&dir.node).await?;
         let listing = {
             let mut current = dir.listing.lock().await;
             match &*current {
@@ -425,11 +457,17 @@ impl Vfs {
         error
     }
 
+    /// Fails where nothing may be changed.
+    fn require_writes(&self) -> Result<(), FsError> {
+        match self.access.writes() {
+            true => Ok(()),
+            false => Err(FsError::Fault(Fault::ReadOnly)),
+        }
+    }
+
     /// Has a change done, if any may be.
     async fn change(&self, caller: Caller, change: Change, body: Body) -> Result<Reply, FsError> {
-        if !self.access.writes() {
-            return Err(FsError::Fault(Fault::ReadOnly));
-        }
+        self.require_writes()?;
         self.changes.ask(caller, change, body).await
     }
 

@@ -190,6 +190,14 @@ pub struct MountReport {
     pub pending_bytes: u64,
     /// What may be done: `read-only` or `read-write`.
     pub access: String,
+    /// When programs are told that what they changed is done: `strict` or `memory`.
+    pub durability: String,
+    /// Changes programs were told are done, and the host has not answered.
+    pub pending_changes: u64,
+    /// Of such changes, those the host refused or never heard of.
+    pub lost_changes: u64,
+    /// The latest of these.
+    pub losses: Vec<LossReport>,
     /// Bytes that programs wrote.
     pub written_bytes: u64,
     /// Files that programs wrote whole, and that are in the caches now.
@@ -228,6 +236,16 @@ pub struct MountReport {
     pub nodes: u64,
     /// Open files and directories.
     pub handles: u64,
+}
+
+/// A change that programs were told is done, and is not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossReport {
+    /// Of what, beneath the mount point.
+    pub path: PathText,
+    /// Why.
+    pub why: String,
 }
 
 /// The leases of a mount.

@@ -6,6 +6,7 @@
 
 mod bench;
 mod bench_link;
+mod durability;
 mod few_watches;
 mod flags;
 mod host_access;

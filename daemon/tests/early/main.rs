@@ -2,129 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod maker;
 #[path = "../model/world.rs"]
 mod world;
 
+use maker::{CALLER, Maker, RTT, world_with};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use world::{Door, World};
+use world::World;
 use wormhole::mount::error::FsError;
-use wormhole::mount::handles::{HandleId, OpenHow};
 use wormhole::mount::inodes::Ino;
-use wormhole::mount::link::Link;
-use wormhole::mount::vfs::{CreateHow, Vfs};
-use wormhole_protocol::{
-    Attr, AttrChange, Caller, Fault, LockOwner, RenameHow, SyncWhat, XattrHow,
-};
+use wormhole_protocol::{Attr, AttrChange, Fault, LockOwner, RenameHow, SyncWhat, XattrHow};
 
-const CALLER: Caller = Caller { uid: 0, gid: 0 };
-const RTT: Duration = Duration::from_millis(100);
 const EXISTS: FsError = FsError::Fault(Fault::Exists);
-
-/// A mount, and a directory in which it makes files.
-struct Maker {
-    vfs: Arc<Vfs>,
-    door: Arc<Door>,
-    _link: Arc<Link>,
-}
-
-/// A file being made.
-#[derive(Clone, Copy)]
-struct New {
-    handle: HandleId,
-    ino: Ino,
-}
-
-impl Maker {
-    async fn new(world: &World, number: u8) -> Self {
-        let (vfs, door, link) = world.mount(number, true).await;
-        // It listens by then.
-        sleep(Duration::from_millis(50)).await;
-        Self {
-            vfs,
-            door,
-            _link: link,
-        }
-    }
-
-    async fn dir(&self, name: &str) -> Ino {
-        let found = self.vfs.lookup(Ino::ROOT, name.as_bytes()).await;
-        found.unwrap().unwrap().node.ino
-    }
-
-    /// Knows what is in a directory, and has files in stock there.
-    async fn prepared(&self, name: &str) -> Ino {
-        let dir = self.dir(name).await;
-        self.names(dir).await;
-        for _ in 0..2 {
-            let first = format!("first-{}", self.vfs.opens().number().0);
-            let first = self.create(dir, &first, true).await.unwrap();
-            self.close(first).await.unwrap();
-        }
-        sleep(Duration::from_millis(50)).await;
-        dir
-    }
-
-    async fn names(&self, dir: Ino) -> Vec<String> {
-        let handle = self.vfs.opendir(dir).unwrap();
-        let page = self.vfs.readdir(handle, 0).await.unwrap();
-        self.vfs.release(handle);
-        let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
-        let names = page.entries.iter();
-        names.map(|(_, l)| name(l.entry.name.as_bytes())).collect()
-    }
-
-    async fn create(&self, dir: Ino, name: &str, exclusive: bool) -> Result<New, FsError> {
-        let create = CreateHow {
-            mode: 0o640,
-            exclusive,
-            truncate: false,
-        };
-        let how = OpenHow {
-            writes: true,
-            ..OpenHow::default()
-        };
-        let created = self.vfs.create(CALLER, dir, name.as_bytes(), create, how);
-        let (found, opened) = created.await?;
-        Ok(New {
-            handle: opened.handle,
-            ino: found.node.ino,
-        })
-    }
-
-    async fn write(&self, file: New, text: &str) -> Result<(), FsError> {
-        self.vfs.write(file.handle, 0, text.as_bytes()).await
-    }
-
-    async fn close(&self, file: New) -> Result<(), FsError> {
-        let flushed = self.vfs.flush(file.handle, LockOwner(1)).await;
-        self.vfs.release(file.handle);
-        flushed
-    }
-
-    async fn make(&self, dir: Ino, name: &str, text: &str) -> Result<(), FsError> {
-        let file = self.create(dir, name, true).await?;
-        self.write(file, text).await?;
-        self.close(file).await
-    }
-
-    fn far(&self, rtt: Duration) {
-        let millis = u64::try_from(rtt.as_millis()).unwrap();
-        self.door.delay_ms.store(millis, Ordering::Relaxed);
-    }
-}
-
-fn world_with(dirs: &[&str]) -> World {
-    let world = World::new();
-    for dir in dirs {
-        fs::create_dir(world.folder().join(dir)).unwrap();
-    }
-    world
-}
 
 #[tokio::test(start_paused = true)]
 async fn making_writing_and_closing_a_file_takes_one_round_trip() {
@@ -496,4 +389,67 @@ async fn a_connection_that_is_lost_in_between_loses_nothing() {
         maker.make(dir, &format!("slow{n}"), "").await.unwrap();
         sleep(RTT * 30).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_gets_its_mode_before_it_is_made() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let began = Instant::now();
+    let mode = |mode| AttrChange {
+        mode: Some(mode),
+        ..AttrChange::default()
+    };
+    let file = maker.create(dir, "f", true).await.unwrap();
+    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o604));
+    assert_eq!(set.await.unwrap().0.mode, 0o604);
+    maker.write(file, "content").await.unwrap();
+    // Who gives a file to himself, of which nothing comes, does not wait for what he wrote.
+    let set = maker.vfs.setattr(CALLER, file.ino, AttrChange::default());
+    assert_eq!(set.await.unwrap().0.size, 7);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    maker.close(file).await.unwrap();
+    assert!(began.elapsed() < RTT * 12 / 10);
+    let there = fs::metadata(world.folder().join("d/f")).unwrap();
+    assert_eq!(there.permissions().mode() & 0o777, 0o604);
+    // Afterwards, and what is more than permissions, the host is asked.
+    let began = Instant::now();
+    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o640));
+    assert_eq!(set.await.unwrap().0.mode, 0o640);
+    assert!(began.elapsed() >= RTT);
+    let file = maker.create(dir, "g", true).await.unwrap();
+    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o4640));
+    assert_eq!(set.await.unwrap().0.mode, 0o4640);
+    assert!(began.elapsed() >= RTT * 2);
+    maker.close(file).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_one_name_again_is_believed_again() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    // As git makes its objects.
+    for n in 0..5 {
+        let (tmp, name) = (format!("tmp{n}"), format!("f{n}"));
+        let file = maker.create(dir, &tmp, true).await.unwrap();
+        maker.write(file, "content").await.unwrap();
+        maker.close(file).await.unwrap();
+        let linked = maker.vfs.link(CALLER, file.ino, dir, name.as_bytes());
+        assert_eq!(linked.await.unwrap().attr.links, 2);
+        let unlinked = maker.vfs.unlink(CALLER, dir, tmp.as_bytes());
+        unlinked.await.unwrap();
+    }
+    let asked = || maker.vfs.fetcher().remote_stats.snapshot().getattr;
+    let before = asked();
+    for n in 0..5 {
+        let name = format!("f{n}");
+        let found = maker.vfs.lookup(dir, name.as_bytes()).await.unwrap();
+        let ino = found.unwrap().node.ino;
+        let (attr, _) = maker.vfs.getattr(ino, None).await.unwrap();
+        assert_eq!(attr.links, 1);
+    }
+    assert_eq!(asked(), before);
 }

@@ -87,6 +87,7 @@ impl World {
             timeout: Duration::from_secs(30),
             l1_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
+            durability: Default::default(),
             access: Access::ReadWrite,
         };
         let vfs = Vfs::new(config, ShareId([1; 16]), host.root(), remote, None);

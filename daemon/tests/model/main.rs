@@ -22,10 +22,14 @@ use op::Step;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
+use std::time::Duration;
+use wormhole::mount::durability::Durability;
 
 /// Sequences that failed once are tried first for ever after.
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/model/regressions.txt");
 const STEPS_MAX: usize = 60;
+/// What takes so long does not come to an end.
+const HANGS: Duration = Duration::from_secs(60);
 
 fn config(cases: u32) -> ProptestConfig {
     let persistence = FileFailurePersistence::Direct(REGRESSIONS);
@@ -43,8 +47,8 @@ enum Mounts {
     Doubting,
     /// Two, which believe what is leased.
     Leased,
-    /// One, which makes its files early.
-    Alone,
+    /// One, which makes its files early, and tells programs that changes are done when that is so.
+    Alone(Durability),
 }
 
 fn check(cases: u32, cuts: bool, mounts: Mounts) {
@@ -55,13 +59,15 @@ fn check(cases: u32, cuts: bool, mounts: Mounts) {
         .unwrap();
     let steps = vec(op::step(cuts), 1..STEPS_MAX);
     proptest!(config(cases), |(steps in steps)| {
-        let done: Result<(), String> = runtime.block_on(async {
+        let done = async {
             match mounts {
                 Mounts::Doubting => run::run(&steps, false).await,
                 Mounts::Leased => run::run(&steps, true).await,
-                Mounts::Alone => run::run_alone(&steps).await,
+                Mounts::Alone(durability) => run::run_alone(&steps, durability).await,
             }
-        });
+        };
+        let done = runtime.block_on(async { tokio::time::timeout(HANGS, done).await });
+        let done = done.unwrap_or_else(|_| Err("it hangs".to_owned()));
         prop_assert!(done.is_ok(), "{}", done.unwrap_err());
     });
 }
@@ -88,12 +94,22 @@ fn mounts_that_hold_leases_and_are_cut_off_do_what_the_model_does() {
 
 #[test]
 fn a_mount_that_makes_files_early_does_what_the_model_does() {
-    check(150, false, Mounts::Alone);
+    check(150, false, Mounts::Alone(Durability::Strict));
 }
 
 #[test]
 fn a_mount_that_makes_files_early_and_is_cut_off_does_what_the_model_does() {
-    check(50, true, Mounts::Alone);
+    check(50, true, Mounts::Alone(Durability::Strict));
+}
+
+#[test]
+fn a_mount_whose_changes_are_done_later_does_what_the_model_does() {
+    check(200, false, Mounts::Alone(Durability::Memory));
+}
+
+#[test]
+fn a_mount_whose_changes_are_done_later_and_is_cut_off_does_what_the_model_does() {
+    check(100, true, Mounts::Alone(Durability::Memory));
 }
 
 /// For a night: `cargo test --test model -- --ignored`.
@@ -102,7 +118,8 @@ fn a_mount_that_makes_files_early_and_is_cut_off_does_what_the_model_does() {
 fn two_mounts_do_what_the_model_does_for_long() {
     check(10_000, true, Mounts::Doubting);
     check(10_000, true, Mounts::Leased);
-    check(10_000, true, Mounts::Alone);
+    check(10_000, true, Mounts::Alone(Durability::Strict));
+    check(10_000, true, Mounts::Alone(Durability::Memory));
 }
 
 /// The shapes of sequences that are worth doing every time.
@@ -112,6 +129,7 @@ async fn the_seeds() {
         let steps: Vec<Step> = steps;
         run::run(&steps, false).await.unwrap();
         run::run(&steps, true).await.unwrap();
-        run::run_alone(&steps).await.unwrap();
+        run::run_alone(&steps, Durability::Strict).await.unwrap();
+        run::run_alone(&steps, Durability::Memory).await.unwrap();
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Open {
 }
 
 pub(crate) struct Mount {
-    vfs: Arc<Vfs>,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) door: Arc<Door>,
     pub(crate) link: Arc<Link>,
 }

@@ -13,8 +13,13 @@ use std::fs;
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
+use wormhole::mount::durability::Durability;
 use wormhole::mount::error::FsError;
 use wormhole_protocol::{Attr, Fault, FileKind, RenameHow};
+
+/// Something arrives within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a slot of a mount has open.
 #[derive(Clone, Copy)]
@@ -35,11 +40,11 @@ struct Run {
 }
 
 /// Runs the steps in one mount, which holds what it looks into alone, and looks at everything in both afterwards.
-pub(crate) async fn run_alone(steps: &[Step]) -> Check {
+pub(crate) async fn run_alone(steps: &[Step], durability: Durability) -> Check {
     let world = World::new();
     let mounts = [
-        Mount::new(world.mount(1, true).await),
-        Mount::new(world.mount(2, true).await),
+        Mount::new(world.mount(1, true, durability).await),
+        Mount::new(world.mount(2, true, Durability::Strict).await),
     ];
     // Two files, and further ones are made early.
     mounts[0].list("").await.map_err(|e| format!("{e:?}"))?;
@@ -74,8 +79,8 @@ pub(crate) async fn run_alone(steps: &[Step]) -> Check {
 pub(crate) async fn run(steps: &[Step], leases: bool) -> Check {
     let world = World::new();
     let mounts = [
-        Mount::new(world.mount(1, leases).await),
-        Mount::new(world.mount(2, leases).await),
+        Mount::new(world.mount(1, leases, Durability::Strict).await),
+        Mount::new(world.mount(2, leases, Durability::Strict).await),
     ];
     let mut run = Run {
         world,
@@ -429,6 +434,9 @@ impl Run {
             for slot in 0..SLOTS {
                 self.close(mount, slot, Cut::Not).await?;
             }
+            let vfs = &self.mounts[mount].vfs;
+            same("drained", vfs.drain(PATIENCE).await, true)?;
+            same("losses", vfs.pending().snapshot().losses, Vec::new())?;
         }
         for (number, dir_name) in DIRS.iter().enumerate() {
             let Some(dir) = self.dir(number) else {

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wormhole::host::{Gate, HostState, Share, ShareRules, ShareState, SystemClock, TicketLimits};
 use wormhole::mount::beliefs::PrefetchMetadata;
+use wormhole::mount::durability::Durability;
 use wormhole::mount::fuse::{FuseOptions, Owner};
 use wormhole::mount::{MountConfig, Mounted};
 use wormhole::transport::{Dialer, Identity, ServerEndpoint, server};
@@ -92,6 +93,7 @@ pub struct Options {
     pub owner: Owner,
     pub allow_other: bool,
     pub write_buffer_bytes: u64,
+    pub durability: Durability,
     pub passthrough: bool,
     pub prefetch_metadata: PrefetchMetadata,
 }
@@ -106,6 +108,7 @@ impl Default for Options {
             owner: Owner::Host,
             allow_other: false,
             write_buffer_bytes: 64 << 20,
+            durability: Durability::Strict,
             passthrough: true,
             // Tests count what each walk asks.
             prefetch_metadata: PrefetchMetadata::Off,
@@ -129,6 +132,7 @@ pub async fn mount(ticket: &Ticket, mountpoint: &Path, options: &Options) -> Mou
         prefetch_metadata: options.prefetch_metadata,
         timeout: options.timeout,
         write_buffer_bytes: options.write_buffer_bytes,
+        durability: options.durability,
         read_only: false,
         passthrough: options.passthrough,
         fuse: FuseOptions {

@@ -4,6 +4,7 @@ use super::super::flags::{Command, Flags};
 use super::*;
 use crate::config::{Address, OwnerMode};
 use crate::mount::beliefs::PrefetchMetadata;
+use crate::mount::durability::Durability;
 use clap::{CommandFactory, Parser};
 
 const ROOT: Powers = Powers {
@@ -186,6 +187,9 @@ fn each_mount_flag_and_option_changes_the_plan() {
     });
     change(&["--l2-size", "1G"], "l2_size=1G", |p| {
         p.l2.as_mut().unwrap().budget_bytes = 1 << 30;
+    });
+    change(&["--durability", "memory"], "durability=memory", |p| {
+        p.durability = Durability::Memory;
     });
     change(&["--write-buffer", "16M"], "write_buffer=16M", |p| {
         p.write_buffer_bytes = 16 << 20;

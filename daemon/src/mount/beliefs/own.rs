@@ -160,6 +160,13 @@ impl Beliefs {
         }
     }
 
+    /// The same, of a node to which nothing else was under way.
+    pub fn changed_alone(&self, node: &Node, attr: &Attr, asked: Instant) {
+        let heard = self.of_change(node.covered_by(), asked);
+        node.learn_alone(attr, heard.asked_at(asked));
+        self.changed(attr, Some(node), asked);
+    }
+
     fn note_changed(&self, attr: &Attr, node: Option<&Node>, asked: Instant) {
         let now = Instant::now();
         self.own.attr(attr, now, By::Us);

@@ -21,7 +21,7 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use wormhole_protocol::{Fault, FileId, Leased, Name, Request};
+use wormhole_protocol::{Attr, Fault, FileId, Leased, Name, Request};
 
 /// Renewals at once; of the requests a host lets a session have open, a quarter.
 const RENEWALS_MAX: usize = 64;
@@ -285,6 +285,18 @@ impl Beliefs {
         let terms = self.terms(dir.id);
         let told = self.believed(dir, name);
         told.is_some_and(|told| told.attr.is_none() && terms.is_leased(told.heard))
+    }
+
+    /// What was last known that a name leads to.
+    pub fn known(&self, dir: &Node, name: &Name) -> Option<Attr> {
+        self.believed(dir, name)?.attr
+    }
+
+    /// What is known, under a lease, that a name leads to.
+    pub fn known_leased(&self, dir: &Node, name: &Name) -> Option<Attr> {
+        let terms = self.terms(dir.id);
+        let told = self.believed(dir, name);
+        told.filter(|told| terms.is_leased(told.heard))?.attr
     }
 
     /// Has the listing of a directory under a lease, if it is under none: one that was made here, for example.

@@ -60,6 +60,8 @@ struct Stock {
     access: Access,
     files: Vec<(Attr, Instant)>,
     wanted: u8,
+    /// Whether the host has given any: this mount holds the directory alone, and may change it.
+    given: bool,
     /// Asked for, and not yet there.
     coming: u8,
     /// Not to be asked for before.
@@ -109,13 +111,32 @@ impl Stocks {
         Some((attr, stock.number, refill))
     }
 
+    /// Whether the directory is held alone, and may be changed by whoever was given files in it.
+    pub(super) fn are_given(&self, dir: &Node, path: &RelPath) -> bool {
+        let stock = self.by_dir.peek(&dir.id);
+        stock.is_some_and(|s| s.given && s.path == *path && s.access == access(dir))
+    }
+
+    /// Whether the host was asked for the first, and has not answered.
+    pub(super) fn is_claimed(&self, dir: FileId) -> bool {
+        let stock = self.by_dir.peek(&dir);
+        stock.is_some_and(|stock| !stock.given && stock.coming > 0)
+    }
+
+    /// Whether there are none left, but more were asked for.
+    pub(super) fn are_coming(&self, dir: FileId) -> bool {
+        let stock = self.by_dir.peek(&dir);
+        stock.is_some_and(|stock| stock.given && stock.files.is_empty() && stock.coming > 0)
+    }
+
     /// A file was made the slow way. How many files are to be asked for, and for which stock; none if none are:
-    /// one file does not mean that more will follow.
+    /// one file does not mean that more will follow, unless they `surely` do.
     pub(super) fn want(
         &mut self,
         dir: &Arc<Node>,
         path: &RelPath,
         now: Instant,
+        surely: bool,
     ) -> Option<(u64, u8)> {
         let next = self.next + 1;
         let stock = self.by_dir.get_or_insert_mut(dir.id, || Stock {
@@ -125,13 +146,14 @@ impl Stocks {
             access: access(dir),
             files: Vec::new(),
             wanted: WANTED_MIN,
+            given: false,
             coming: 0,
             not_before: now,
             made: None,
         });
         self.next = next;
         let made = stock.made.replace(now);
-        let follows = made.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
+        let follows = surely || made.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         let count = stock.missing();
         if !follows || count == 0 || stock.coming > 0 || now < stock.not_before {
             return None;
@@ -151,6 +173,7 @@ impl Stocks {
         if asked > 0 && files.is_empty() {
             stock.not_before = now + REFUSED;
         }
+        stock.given |= !files.is_empty();
         let files = files.into_iter().take(asked.into());
         let nameless = files.filter(|attr| attr.kind == FileKind::File && attr.links == 0);
         stock.files.extend(nameless.map(|attr| (attr, now)));

@@ -1,7 +1,8 @@
 //! One node: its identity, where it was seen, and what is believed of it.
 //!
-//! Locks: `belief` and `kept`, leaves but for the table of [`super::Inodes`], which comes before.
+//! Locks: `belief`, `kept` and `late`, leaves but for the table of [`super::Inodes`], which comes before.
 
+use super::late::Late;
 use super::{DEPTH_MAX, Ino};
 use crate::mount::early::Making;
 use crate::mount::error::FsError;
@@ -59,6 +60,10 @@ pub struct Node {
     pub(super) retired: AtomicBool,
     /// How it is being made, or was, if it was made early.
     pub(super) making: OnceLock<Arc<Making>>,
+    /// This mount made it.
+    pub(super) ours: AtomicBool,
+    /// What is done to it later.
+    pub(super) late: Mutex<Option<Late>>,
 }
 
 impl Node {
@@ -87,6 +92,8 @@ impl Node {
             kept: Mutex::default(),
             retired: AtomicBool::new(false),
             making: OnceLock::new(),
+            ours: AtomicBool::new(false),
+            late: Mutex::default(),
         }
     }
 
@@ -160,6 +167,12 @@ impl Node {
         PathBuf::from(OsString::from_vec(path.as_bytes().to_vec()))
     }
 
+    /// The same of an entry of it.
+    pub fn shown_path_of(self: &Arc<Self>, name: &Name) -> PathBuf {
+        let name = OsString::from_vec(name.as_bytes().to_vec());
+        self.shown_path().join(name)
+    }
+
     /// Tells a reused number from the node that had it before (`fuse_entry_out.generation`).
     pub fn generation(&self) -> u64 {
         self.id.birth
@@ -196,6 +209,13 @@ impl Node {
         let belief = self.belief.lock();
         let dir = belief.place.as_ref().map(|(dir, _)| dir.id);
         covered_by(&belief.attr, dir)
+    }
+
+    /// The same, once its attributes are `attr`: it may have several names no more.
+    pub fn covered_with(&self, attr: &Attr) -> Option<FileId> {
+        let belief = self.belief.lock();
+        let dir = belief.place.as_ref().map(|(dir, _)| dir.id);
+        covered_by(attr, dir)
     }
 
     /// The directory and the name under which it was seen last; none for the root.

@@ -107,6 +107,15 @@ impl Table {
         Some(node)
     }
 
+    /// Counts a lookup of a node that is in the table; whether it is.
+    pub(super) fn count(&mut self, node: &Arc<Node>) -> bool {
+        let is_there = matches!(self.slots.get(&node.ino), Some(Slot::Awake(known)) if Arc::ptr_eq(known, node));
+        if is_there {
+            node.belief.lock().lookups += 1;
+        }
+        is_there
+    }
+
     /// The kernel dropped lookups; with the last one the node goes.
     pub(super) fn forget(&mut self, ino: Ino, lookups: u64) {
         let left = match self.slots.get_mut(&ino) {

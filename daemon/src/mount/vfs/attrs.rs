@@ -1,6 +1,8 @@
 //! Attributes set, extended ones too.
 
 use super::Vfs;
+use super::durable::is_applied;
+use crate::mount::changes::Patience;
 use crate::mount::error::FsError;
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::notify::Forget;
@@ -27,26 +29,25 @@ impl Vfs {
     ) -> Result<(Attr, Duration), FsError> {
         let node = self.inodes.get(ino)?;
         if set == AttrChange::default() {
-            return self.getattr(ino, None).await;
+            // Who gives a file he is writing to himself does not ask what it is like.
+            return match is_applied(&node) {
+                true => self.getattr(ino, None).await,
+                false => Ok((node.with_dirty_size(node.attr()), Duration::ZERO)),
+            };
+        }
+        if let Some(attr) = Self::mode_before_made(&node, set) {
+            return Ok((attr, Duration::ZERO));
+        }
+        if let Some(attr) = self.set_later(caller, &node, set) {
+            return Ok((attr, Duration::ZERO));
         }
         // Bytes that were written before must not be cut off, or time-stamped, afterwards.
-        self.settle(&node).await;
-        let change = Change::SetAttr {
-            node: node.reference()?,
-            set,
-        };
-        let asked = Instant::now();
-        let reply = self.change(caller, change, Body::empty()).await;
-        match reply.map_err(|error| self.gone(&node, error))? {
-            Reply::Attr(attr) if attr.id == node.id => {
-                if set.size.is_some() {
-                    self.own_bytes.cut(node.id, attr.size);
-                }
-                self.learn(&node, &attr, asked);
-                Ok((attr, self.beliefs.attr_ttl(&node)))
-            }
-            _ => Err(FsError::Io),
-        }
+        self.settle(&node).await?;
+        self.require_writes()?;
+        let changer = self.changer(Patience::OfPrograms, caller);
+        let attr = changer.set(&node, set).await;
+        let attr = attr.map_err(|error| self.gone(&node, error))?;
+        Ok((attr, self.beliefs.attr_ttl(&node)))
     }
 
     /// The value of an extended attribute.
@@ -57,7 +58,7 @@ impl Vfs {
         let node = self.inodes.get(ino)?;
         // The kernel asks for one of these before it writes.
         let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
-        self.made_first(&node).await;
+        self.made_first(&node).await?;
         let request = Request::GetXattr {
             node: node.reference()?,
             name,
@@ -75,7 +76,7 @@ impl Vfs {
     /// What the host answered.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<XattrName>, FsError> {
         let node = self.inodes.get(ino)?;
-        self.made_first(&node).await;
+        self.made_first(&node).await?;
         let request = Request::ListXattr {
             node: node.reference()?,
         };
@@ -135,7 +136,7 @@ impl Vfs {
         change: Change,
         body: Body,
     ) -> Result<(), FsError> {
-        self.settle(node).await;
+        self.settle(node).await?;
         let asked = Instant::now();
         let reply = self.change(caller, change, body).await;
         self.early.forget(node.id);

@@ -37,6 +37,11 @@ impl Vfs {
         &self.taps
     }
 
+    /// Whether the host can be asked now.
+    pub fn is_connected(&self) -> bool {
+        self.remote.is_connected()
+    }
+
     /// How long what is under no lease is believed.
     pub fn short_term(&self) -> Duration {
         self.beliefs.short_term()

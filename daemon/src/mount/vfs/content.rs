@@ -5,11 +5,11 @@
 
 use super::{Opened, Vfs, name_of};
 use crate::mount::beliefs::Beliefs;
-use crate::mount::changes::Changes;
+use crate::mount::changes::{Changes, Patience};
 use crate::mount::error::FsError;
 use crate::mount::handles::{FileHandle, HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
-use crate::mount::opens::{HostOpen, NOBODY};
+use crate::mount::opens::HostOpen;
 use crate::mount::vfs::Found;
 use crate::mount::write::Deliver;
 use crate::rpc::Body;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{
-    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, LockOwner, Reply,
-    Request, SeekWhat, SyncWhat,
+    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, Reply, Request,
+    SeekWhat,
 };
 
 /// Makes a file and opens it: how.
@@ -42,6 +42,7 @@ struct Delivery {
     open: Arc<HostOpen>,
     changes: Arc<Changes>,
     beliefs: Arc<Beliefs>,
+    patience: Patience,
 }
 
 impl Delivery {
@@ -54,19 +55,21 @@ impl Delivery {
             making.finish().await;
             self.open.require()?;
         }
-        let len = body.len();
+        let open = self.open.now();
         let change = Change::Write {
-            open: self.open.id,
+            open: open.id,
             offset,
-            len: body_len(len)?,
+            len: body_len(body.len())?,
         };
         let asked = Instant::now();
-        match self.changes.ask(self.caller, change, body).await? {
-            Reply::Attr(attr) if attr.id == self.open.node.id => {
-                let node = &self.open.node;
-                let heard = self.beliefs.of_change(node.covered_by(), asked);
-                node.learn_change(&attr, heard.asked_at(asked));
-                self.beliefs.changed(&attr, Some(node), asked);
+        let asking = self
+            .changes
+            .ask_with(self.patience, self.caller, change, body);
+        match asking.await? {
+            Reply::Attr(attr) if attr.id == open.node.id => {
+                let heard = self.beliefs.of_change(open.node.covered_by(), asked);
+                open.node.learn_change(&attr, heard.asked_at(asked));
+                self.beliefs.changed(&attr, Some(&open.node), asked);
                 Ok(attr)
             }
             _ => Err(FsError::Io),
@@ -101,7 +104,10 @@ impl Vfs {
         how: OpenHow,
     ) -> Result<(Found, Opened), FsError> {
         let (dir, name) = (self.inodes.get(dir)?, name_of(name)?);
-        self.early.settle_name(&dir, &name).await;
+        self.settle_name(&dir, &name).await?;
+        if self.answers_early() {
+            self.in_time(self.early.coming(&dir)).await?;
+        }
         if let Some(made) = self.create_early(caller, &dir, &name, create, how) {
             return made;
         }
@@ -142,6 +148,9 @@ impl Vfs {
             }
         };
         undo.disarm();
+        if create.exclusive {
+            found.node.made_here();
+        }
         let open = self
             .opens
             .opened(caller, id, found.node.clone(), Access::ReadWrite);
@@ -231,20 +240,25 @@ impl Vfs {
                 open: host.clone(),
                 changes: self.changes.clone(),
                 beliefs: self.beliefs.clone(),
+                patience: self.durability.patience(),
             })
         });
         if let Some(error) = file.take_write_error() {
             return Err(error);
         }
+        if let Some(late) = file.node.late() {
+            // What was done to it before this must not be done after.
+            self.in_time(late).await?;
+        }
         let writer = file.node.writer_in(&self.buffer);
-        writer.write(to, offset, data).await?;
+        self.in_time(writer.write(to, offset, data)).await??;
         self.own_bytes.wrote(&file.node, offset, data);
         Ok(())
     }
 
     /// Only the host knows where the end is: others may append as well.
     async fn append(&self, file: &FileHandle, host: &HostOpen, data: &[u8]) -> Result<(), FsError> {
-        self.settle(&file.node).await;
+        self.settle(&file.node).await?;
         let change = Change::Append {
             open: host.id,
             len: body_len(data.len())?,
@@ -258,75 +272,6 @@ impl Vfs {
             }
             _ => Err(FsError::Io),
         }
-    }
-
-    /// A descriptor is being closed: what was written through it is on the host when this returns, and the
-    /// locks of `owner` are free.
-    ///
-    /// # Errors
-    /// What failed since the last fsync through this handle.
-    pub async fn flush(&self, handle: HandleId, owner: LockOwner) -> Result<(), FsError> {
-        let file = self.handles.file(handle)?;
-        let written = if file.how.writes {
-            self.settle(&file.node).await;
-            let failed = file.error().or_else(|| file.node.unmade());
-            match failed {
-                Some(error) => {
-                    self.own_bytes.forget(file.node.id);
-                    Err(error)
-                }
-                None => {
-                    self.own_bytes.closed(file.node.id);
-                    Ok(())
-                }
-            }
-        } else {
-            Ok(())
-        };
-        self.unlock_all(&file, owner).await;
-        written
-    }
-
-    /// What was written is on the host's disk when this returns.
-    ///
-    /// # Errors
-    /// What failed since the last fsync through this handle, and what the host's disk said.
-    pub async fn fsync(&self, handle: HandleId, what: SyncWhat) -> Result<(), FsError> {
-        let file = self.handles.file(handle)?;
-        if !self.access.writes() {
-            return Ok(());
-        }
-        self.make_durable(&file, what).await
-    }
-
-    async fn make_durable(&self, file: &Arc<FileHandle>, what: SyncWhat) -> Result<(), FsError> {
-        self.settle(&file.node).await;
-        if let Some(error) = file.take_error() {
-            return Err(error);
-        }
-        let host = self.host_open(NOBODY, file).await?;
-        host.require()?;
-        let change = Change::Sync {
-            open: host.id,
-            what,
-        };
-        self.change(NOBODY, change, Body::empty()).await.map(drop)
-    }
-
-    /// The names in a directory are on the host's disk when this returns.
-    ///
-    /// # Errors
-    /// What the host answered.
-    pub async fn fsync_dir(&self, handle: HandleId) -> Result<(), FsError> {
-        let dir = self.handles.dir(handle)?;
-        if !self.access.writes() {
-            return Ok(());
-        }
-        self.early.settle_in(dir.node.id).await;
-        let change = Change::SyncDir {
-            dir: dir.node.reference()?,
-        };
-        self.change(NOBODY, change, Body::empty()).await.map(drop)
     }
 
     /// Allocates or frees space.
@@ -343,7 +288,7 @@ impl Vfs {
         let file = self.handles.file(handle)?;
         let host = writable(&file)?;
         host.require()?;
-        self.settle(&file.node).await;
+        self.settle(&file.node).await?;
         let change = Change::Allocate {
             open: host.id,
             extent: Extent::new(offset, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
@@ -372,8 +317,8 @@ impl Vfs {
         let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
         let host = writable(&target)?;
         host.require()?;
-        self.settle(&source.node).await;
-        self.settle(&target.node).await;
+        self.settle(&source.node).await?;
+        self.settle(&target.node).await?;
         let change = Change::Copy {
             from: source.node.reference()?,
             from_offset: from.1,
@@ -401,7 +346,7 @@ impl Vfs {
         what: SeekWhat,
     ) -> Result<u64, FsError> {
         let file = self.handles.file(handle)?;
-        self.settle(&file.node).await;
+        self.settle(&file.node).await?;
         let request = Request::Seek {
             node: file.node.reference()?,
             offset,
@@ -414,22 +359,10 @@ impl Vfs {
         }
     }
 
-    /// Waits until all that was written to a node is on the host. What failed is told to who wrote it.
-    pub(super) async fn settle(&self, node: &Node) {
-        if let Some(writer) = node.writer()
-            && !writer.is_clean()
-        {
-            writer.flush().await;
-        }
-        self.made_first(node).await;
-    }
-
     /// Takes what came with the answer to a change, asked for at `asked`, of a node to which nothing else was
     /// under way.
     pub(super) fn learn(&self, node: &Node, attr: &Attr, asked: Instant) {
-        let heard = self.beliefs.of_change(node.covered_by(), asked);
-        node.learn_alone(attr, heard.asked_at(asked));
-        self.beliefs.changed(attr, Some(node), asked);
+        self.beliefs.changed_alone(node, attr, asked);
     }
 
     /// What the host has open for a handle; opened now if it is the first time that it is needed.

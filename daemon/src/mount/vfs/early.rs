@@ -8,7 +8,7 @@ use crate::mount::inodes::Node;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use wormhole_protocol::{Access, Attr, Caller, Name};
+use wormhole_protocol::{Access, Attr, AttrChange, Caller, Name};
 
 /// Bits of a mode that are the host's to give.
 const SPECIAL: u16 = !0o777;
@@ -32,7 +32,7 @@ impl Vfs {
             return None;
         }
         let id = self.opens.number();
-        let Some(taken) = self.early.take(dir, name, id) else {
+        let Some(taken) = self.early.take(dir, name, create.mode, id) else {
             self.early.want(dir);
             return None;
         };
@@ -56,8 +56,7 @@ impl Vfs {
         let host = self
             .opens
             .opened(caller, id, node.clone(), Access::ReadWrite);
-        self.early
-            .begin(taken, caller, create.mode, &node, host.clone());
+        self.early.begin(taken, caller, &node, host.clone());
         let keep_cache = node.take_kernel_version(attr.version);
         let handle = self
             .handles
@@ -77,18 +76,25 @@ impl Vfs {
         Some(Ok((found, opened)))
     }
 
+    /// Gives a file that is about to be made other permission bits, if that is all that is to be set: what its attributes
+    /// will be.
+    pub(super) fn mode_before_made(node: &Node, set: AttrChange) -> Option<Attr> {
+        let mode = set.mode.filter(|mode| mode & SPECIAL == 0)?;
+        let only = AttrChange {
+            mode: Some(mode),
+            ..AttrChange::default()
+        };
+        if set != only || !node.making()?.set_mode(mode) {
+            return None;
+        }
+        node.guess_mode(mode);
+        Some(node.with_dirty_size(node.attr()))
+    }
+
     /// Attributes of a file that is being made and has nothing in it yet. What opens a file tends to look at it before the
     /// first write, and need not wait for the host: they are what they will be, but for the times, which are a guess.
     pub(super) fn attr_before_made(node: &Node) -> Option<Attr> {
-        (node.making().is_some() && node.is_clean()).then(|| node.attr())
-    }
-
-    /// Waits until a node that is being made was made, or was not. Of a directory, until what is being made in it was.
-    pub(super) async fn made_first(&self, node: &Node) {
-        if let Some(making) = node.making() {
-            making.finish().await;
-        }
-        self.early.settle_in(node.id).await;
+        (node.making().is_some() && node.is_clean() && node.late().is_none()).then(|| node.attr())
     }
 }
 

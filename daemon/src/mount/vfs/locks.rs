@@ -94,7 +94,8 @@ impl Vfs {
     /// believed any more, by the kernel neither.
     async fn refresh(&self, node: &Node, attr: &Attr) {
         // Locks of other extents of a file this mount is writing: those bytes are its own.
-        self.settle(node).await;
+        // If the host is lost meanwhile, so may be the lock, which is told when it is used.
+        let _ = self.settle(node).await;
         node.learn_change(attr, Instant::now());
         let version = node.attr().version;
         if !node.take_kernel_version(version)
@@ -110,7 +111,7 @@ impl Vfs {
     /// What the host answered.
     pub async fn unlock(&self, handle: HandleId, wanted: Wanted) -> Result<(), FsError> {
         let file = self.handles.file(handle)?;
-        self.settle(&file.node).await;
+        self.settle(&file.node).await?;
         let host = self.lockable(&file, wanted.kind).await?;
         let lock = wanted.through(host.id);
         self.forget_lock(&file, &lock);
@@ -166,7 +167,7 @@ impl Vfs {
         if !self.access.writes() {
             return Err(FsError::Fault(Fault::ReadOnly));
         }
-        self.made_first(&file.node).await;
+        self.made_first(&file.node).await?;
         let open = || self.opens.open(NOBODY, &file.node, Access::Read);
         let host = match kind {
             LockKind::Record => self.host_open(NOBODY, file).await?,

@@ -29,7 +29,7 @@ impl Vfs {
         if node.is_retired() {
             return Err(FsError::Stale);
         }
-        self.made_first(&node).await;
+        self.made_first(&node).await?;
         if how.writes || how.direct {
             let Ok(way) = self.passthrough.open_otherwise(&node) else {
                 return Err(self.renumber(&node).await);
@@ -128,7 +128,7 @@ impl Vfs {
     pub async fn read(&self, handle: HandleId, offset: u64, len: u64) -> Result<Bytes, FsError> {
         let file = self.handles.file(handle)?;
         // What was written here is read from the host, where the rest of the file is.
-        self.settle(&file.node).await;
+        self.settle(&file.node).await?;
         if offset == 0 {
             self.bulk.observe(&file.node);
         }

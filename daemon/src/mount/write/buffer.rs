@@ -8,7 +8,6 @@ use super::{MOUNT_SEGMENTS_MAX, PAGE_BYTES, SEGMENT_BYTES};
 use crate::mount::stats::{BufferSnapshot, BufferStats, add};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 /// Why waiting for a semaphore cannot fail.
@@ -50,12 +49,11 @@ impl WriteBuffer {
         self.stats.snapshot()
     }
 
-    /// Sends everything, of all files, and waits until all was answered; whether it was, before `timeout`.
-    /// What is written meanwhile waits until then.
-    pub async fn drain(&self, timeout: Duration) -> bool {
+    /// Sends everything, of all files, and waits until all was answered. What is written meanwhile waits until then.
+    pub async fn drain(&self) {
         let _press = self.press();
         let all = self.free.acquire_many(self.pages);
-        tokio::time::timeout(timeout, all).await.is_ok()
+        drop(all.await.expect(NEVER_CLOSED));
     }
 
     /// Room for the head of a write of `bytes`, which may be longer than can be had at once. Waits for it.

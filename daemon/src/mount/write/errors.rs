@@ -34,12 +34,15 @@ impl Errors {
 
     /// The last error after `mark`, which moves to the present.
     pub(super) fn since(&mut self, mark: &mut ErrorMark) -> Option<FsError> {
-        if mark.0 == self.count {
-            return None;
-        }
+        let error = self.after(*mark)?;
         mark.0 = self.count;
         self.told = self.count;
-        self.last
+        Some(error)
+    }
+
+    /// The same, and nobody is told of it.
+    pub(super) fn after(&self, mark: ErrorMark) -> Option<FsError> {
+        self.last.filter(|_| mark.0 != self.count)
     }
 }
 
@@ -58,6 +61,20 @@ mod tests {
         assert_eq!(errors.since(&mut a), None);
         assert_eq!(errors.since(&mut b), Some(FsError::TimedOut));
         assert_eq!(errors.since(&mut b), None);
+    }
+
+    #[test]
+    fn what_was_told_to_nobody_is_told_to_who_opens_the_file_next() {
+        let mut errors = Errors::default();
+        // Of a handle that was closed before.
+        let closed = errors.mark();
+        errors.record(FsError::Io);
+        assert_eq!(errors.after(closed), Some(FsError::Io));
+        let mut next = errors.mark();
+        assert_eq!(errors.after(next), Some(FsError::Io));
+        assert_eq!(errors.since(&mut next), Some(FsError::Io));
+        assert_eq!(errors.after(next), None);
+        assert_eq!(errors.after(errors.mark()), None);
     }
 
     #[test]

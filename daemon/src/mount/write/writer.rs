@@ -162,6 +162,11 @@ impl Writer {
         self.state.lock().errors.since(mark)
     }
 
+    /// The same, for who tells nobody: whoever opens the file next is told as well.
+    pub fn error_after(&self, mark: ErrorMark) -> Option<FsError> {
+        self.state.lock().errors.after(mark)
+    }
+
     /// Whether the host has answered everything.
     pub fn is_clean(&self) -> bool {
         self.state.lock().dirty.is_empty()

@@ -1,0 +1,116 @@
+//! One file that is being made early: what waits for it, and what goes along with its name.
+
+use super::{FIRST_BYTES_MAX, IDLE};
+use crate::mount::error::FsError;
+use crate::mount::inodes::Node;
+use crate::mount::opens::HostOpen;
+use crate::rpc::Body;
+use parking_lot::Mutex;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::sleep;
+use wormhole_protocol::{Attr, FileId, Name};
+
+/// A file being made.
+pub struct Making {
+    pub(super) dir: Arc<Node>,
+    pub(super) name: Name,
+    pub(super) file: FileId,
+    /// Permission bits it is to have; not changed once the host was asked.
+    pub(super) mode: AtomicU16,
+    pub(super) first: Mutex<First>,
+    /// Somebody waits, or has something to be sent along.
+    pub(super) wake: Notify,
+    pub(super) outcome: watch::Sender<Option<Result<(), FsError>>>,
+    /// What it became instead.
+    pub(super) remade: OnceLock<Arc<HostOpen>>,
+}
+
+/// The first bytes.
+pub(super) enum First {
+    /// There are none yet.
+    Open,
+    /// These, and who wants to know what became of them.
+    Bytes(u64, Body, oneshot::Sender<Result<Attr, FsError>>),
+    /// The host is being asked.
+    Sent,
+}
+
+impl Making {
+    /// Whether it was answered.
+    pub fn is_over(&self) -> bool {
+        self.outcome.borrow().is_some()
+    }
+
+    /// Why there is no such file.
+    pub fn error(&self) -> Option<FsError> {
+        self.outcome.borrow().and_then(Result::err)
+    }
+
+    /// Another file under its name, which the host made because it had given the reserved one up: what is written goes
+    /// there.
+    pub fn remade(&self) -> Option<&Arc<HostOpen>> {
+        self.remade.get()
+    }
+
+    /// Asks the host now, and waits for its answer.
+    pub async fn finish(&self) {
+        self.wake.notify_one();
+        // Who makes it is not gone before it is over.
+        let _ = self
+            .outcome
+            .subscribe()
+            .wait_for(Option::is_some)
+            .await
+            .map(drop);
+    }
+
+    /// Gives it other permission bits, if the host was not asked yet.
+    pub fn set_mode(&self, mode: u16) -> bool {
+        let first = self.first.lock();
+        let is_open = matches!(*first, First::Open);
+        if is_open {
+            self.mode.store(mode, Relaxed);
+        }
+        is_open
+    }
+
+    /// Sends `body`, which belongs at `offset`, along with the name. `None` if that is on its way already, or
+    /// the bytes are too many.
+    pub async fn send_along(&self, offset: u64, body: &Body) -> Option<Result<Attr, FsError>> {
+        if body.len() > FIRST_BYTES_MAX {
+            return None;
+        }
+        let (done, told) = oneshot::channel();
+        {
+            let mut first = self.first.lock();
+            if !matches!(*first, First::Open) {
+                return None;
+            }
+            *first = First::Bytes(offset, body.clone(), done);
+        }
+        self.wake.notify_one();
+        Some(told.await.unwrap_or(Err(FsError::Io)))
+    }
+}
+
+impl Making {
+    /// What goes along: what was written, if it comes before somebody waits or nothing more does.
+    pub(super) async fn wait_for_first(&self, node: &Node) -> First {
+        let mut rested = pin!(sleep(IDLE));
+        loop {
+            let woken = tokio::select! {
+                () = self.wake.notified() => true,
+                () = &mut rested, if !rested.is_elapsed() => false,
+            };
+            let mut first = self.first.lock();
+            // What was written will be offered as soon as it rests.
+            let is_waited_for = woken || matches!(*first, First::Bytes(..)) || node.is_clean();
+            if is_waited_for {
+                return std::mem::replace(&mut *first, First::Sent);
+            }
+        }
+    }
+}
