@@ -316,6 +316,9 @@ impl Mounted {
         }
         self.refreshing.abort();
         let is_sent = self.vfs.drain(self.timeout).await;
+        // Before the link is closed: then what is left fails, and is no longer there to be counted.
+        let pending = self.vfs.pending().snapshot();
+        let dirty_bytes = self.vfs.write_buffer().stats().dirty_bytes;
         if let Some(tree) = self.tree {
             tree.end().await;
         }
@@ -324,15 +327,13 @@ impl Mounted {
         }
         self.vfs.stop_listening().await;
         self.link.close().await;
-        let pending = self.vfs.pending().snapshot();
         match (is_sent, pending.lost) {
             (true, 0) => Ok(()),
             (true, lost) => Err(std::io::Error::other(format!(
                 "{lost} changes that programs were told are done are lost; the log names them"
             ))),
             (false, _) => Err(std::io::Error::other(format!(
-                "{} bytes and {} changes of programs did not reach the host in time: they are lost",
-                self.vfs.write_buffer().stats().dirty_bytes,
+                "{dirty_bytes} bytes and {} changes of programs did not reach the host in time: they are lost",
                 pending.changes
             ))),
         }

@@ -17,7 +17,9 @@
 //!   from before the program knows until it was answered.
 //! - A reserved file serves once, and only while it is young: the host gives up what is old.
 //!
-//! Lock: `state`, a leaf, never across an await.
+//! The same table has the names and nodes to which other things are done that programs were told are done (`moving`).
+//!
+//! Lock: `state`, before those of a node, never across an await.
 
 mod making;
 mod moving;
@@ -65,7 +67,7 @@ pub struct Early {
     leases: Arc<Leases>,
     patience: Patience,
     state: Mutex<State>,
-    /// How many names are in use.
+    /// How many names and nodes something is being done to.
     count: AtomicUsize,
     /// Files came, or will not come.
     arrived: Notify,

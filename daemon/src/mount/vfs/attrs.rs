@@ -141,7 +141,7 @@ impl Vfs {
         let reply = self.change(caller, change, body).await;
         self.early.forget(node.id);
         match reply.map_err(|error| self.gone(node, error))? {
-            Reply::Attr(attr) => self.learn(node, &attr, asked),
+            Reply::Attr(attr) => self.beliefs.changed_alone(node, &attr, asked),
             // Found done after a restart of the host.
             Reply::Done => node.doubt(Instant::now()),
             _ => return Err(FsError::Io),

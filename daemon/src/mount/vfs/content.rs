@@ -267,7 +267,7 @@ impl Vfs {
         let asked = Instant::now();
         match self.changes.ask(file.caller, change, body).await? {
             Reply::Appended { attr, .. } if attr.id == file.node.id => {
-                self.learn(&file.node, &attr, asked);
+                self.beliefs.changed_alone(&file.node, &attr, asked);
                 Ok(())
             }
             _ => Err(FsError::Io),
@@ -297,7 +297,7 @@ impl Vfs {
         let asked = Instant::now();
         match self.change(file.caller, change, Body::empty()).await? {
             Reply::Attr(attr) => {
-                self.learn(&file.node, &attr, asked);
+                self.beliefs.changed_alone(&file.node, &attr, asked);
                 Ok(())
             }
             _ => Err(FsError::Io),
@@ -328,7 +328,7 @@ impl Vfs {
         let asked = Instant::now();
         match self.change(target.caller, change, Body::empty()).await? {
             Reply::Copied { len, attr } => {
-                self.learn(&target.node, &attr, asked);
+                self.beliefs.changed_alone(&target.node, &attr, asked);
                 Ok(len)
             }
             _ => Err(FsError::Io),
@@ -357,12 +357,6 @@ impl Vfs {
             Reply::Offset(offset) => Ok(offset),
             _ => Err(FsError::Io),
         }
-    }
-
-    /// Takes what came with the answer to a change, asked for at `asked`, of a node to which nothing else was
-    /// under way.
-    pub(super) fn learn(&self, node: &Node, attr: &Attr, asked: Instant) {
-        self.beliefs.changed_alone(node, attr, asked);
     }
 
     /// What the host has open for a handle; opened now if it is the first time that it is needed.
