@@ -30,6 +30,7 @@ fn attr(inode: u64) -> Attr {
         accessed: time,
         modified: time,
         changed: time,
+        xattrs: false,
         version: ContentVersion([7; 16]),
     }
 }

@@ -60,6 +60,7 @@ mod tree;
 mod vouch;
 mod wanted;
 mod watch;
+mod xattrs;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::CountersSnapshot;

@@ -92,6 +92,8 @@ pub struct Attr {
     pub modified: Timestamp,
     /// Last change of the node.
     pub changed: Timestamp,
+    /// Extended attributes may be there ([`crate::XattrName`]); if not set, there is none to be asked for.
+    pub xattrs: bool,
     /// Version of the content.
     pub version: ContentVersion,
 }

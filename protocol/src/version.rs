@@ -14,13 +14,15 @@ pub enum WireVersion {
     V3 = 3,
     /// 2026-11: leases, pushes.
     V4 = 4,
+    /// 2026-11: attributes say whether there are extended ones.
+    V5 = 5,
 }
 
 impl WireVersion {
     /// The oldest this build still speaks; no build with an older one was ever released.
-    pub const OLDEST: Self = Self::V4;
+    pub const OLDEST: Self = Self::V5;
     /// The newest this build speaks.
-    pub const NEWEST: Self = Self::V4;
+    pub const NEWEST: Self = Self::V5;
 
     /// Its number on the wire.
     pub const fn number(self) -> u16 {
@@ -29,7 +31,7 @@ impl WireVersion {
 
     /// The newest version within both this build's range and the peer's `oldest..=newest`.
     pub fn common(oldest: u16, newest: u16) -> Option<Self> {
-        [Self::V4]
+        [Self::V5]
             .into_iter()
             .rev()
             .find(|v| (oldest..=newest).contains(&v.number()))

@@ -106,6 +106,7 @@ fn longest_attr() -> Attr {
         accessed: time,
         modified: time,
         changed: time,
+        xattrs: false,
         version: ContentVersion([0xff; 16]),
     }
 }

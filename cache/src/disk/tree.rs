@@ -21,7 +21,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use wormhole_protocol::ShareId;
 
 const MAGIC: [u8; 8] = *b"wormtree";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const SUM_BYTES: usize = 32;
 const HEAD_BYTES: usize = 4 + SUM_BYTES;
 

@@ -137,7 +137,7 @@ fn begin(core: &Core, dir: &NodeRef) -> Result<(OwnedFd, Attr), Fault> {
     if meta::kind(&stx) != Some(FileKind::Directory) {
         return Err(Fault::NotDirectory);
     }
-    let attr = core.resources().versions.attr(&stx, now)?;
+    let attr = core.resources().versions.attr(&fd, &stx, now)?;
     Ok((fd, attr))
 }
 
@@ -195,7 +195,7 @@ fn open(core: &Core, work: &Work, wanted: &FileWanted) -> Result<Opened, Fault> 
     if meta::kind(&stx) != Some(FileKind::File) {
         return Err(Fault::WrongKind);
     }
-    let attr = core.resources().versions.attr(&stx, now)?;
+    let attr = core.resources().versions.attr(&node, &stx, now)?;
     if wanted
         .known
         .is_some_and(|known| known.version != attr.version)

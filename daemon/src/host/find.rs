@@ -36,7 +36,8 @@ impl Found {
 
     /// Its attributes when it was found.
     pub(super) fn attr(&self, core: &Core) -> Result<Attr, Fault> {
-        core.resources().versions.attr(&self.stx, self.now)
+        let versions = &core.resources().versions;
+        versions.attr(&*self.fd, &self.stx, self.now)
     }
 
     /// Checks that its content can be read or written.

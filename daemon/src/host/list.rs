@@ -256,7 +256,7 @@ pub(super) fn open(core: &Core, dir: &NodeRef) -> Result<(Attr, Box<Listing>), F
         now = meta::now();
         stx = meta::stat(&node).map_err(fault::of)?;
     }
-    let attr = core.resources().versions.attr(&stx, now)?;
+    let attr = core.resources().versions.attr(&node, &stx, now)?;
     let listing = Listing {
         leased,
         dir: dir.clone(),
@@ -365,7 +365,8 @@ impl Listing {
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(fault::of(e)),
         };
-        let attr = core.resources().versions.attr(&stx, now)?;
+        let versions = &core.resources().versions;
+        let attr = versions.entry_attr((&self.fd, name), &stx, now)?;
         Ok(Some(Entry {
             name: checked,
             attr,

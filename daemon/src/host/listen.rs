@@ -110,7 +110,7 @@ fn entries(
     let node = root.node(path)?;
     let now = meta::now();
     let stx = meta::stat_expected(&node, Some(dir))?;
-    let attr = core.resources().versions.attr(&stx, now)?;
+    let attr = core.resources().versions.attr(&node, &stx, now)?;
     let shown = names
         .iter()
         .filter(|name| !root.hides_entry(path, name.as_bytes()));
@@ -181,14 +181,18 @@ fn whole(
     if got < len || Stamp::of(&meta::stat(&fd).map_err(fault::of)?) != Stamp::of(&stx) {
         return Err(Fault::Changed);
     }
-    core.resources().versions.attr(&stx, now)
+    core.resources().versions.attr(&fd, &stx, now)
 }
 
 fn entry(core: &Core, dir: &OwnedFd, name: &Name) -> Result<Option<Attr>, Fault> {
     let name = CString::new(name.as_bytes()).map_err(|_| Fault::Invalid)?;
     let now = meta::now();
     match meta::stat_entry(dir, &name) {
-        Ok(stx) => core.resources().versions.attr(&stx, now).map(Some),
+        Ok(stx) => core
+            .resources()
+            .versions
+            .entry_attr((dir, &name), &stx, now)
+            .map(Some),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(fault::of(e)),
     }

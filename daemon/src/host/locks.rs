@@ -66,8 +66,9 @@ fn take(core: &Core, lock: &Lock, mode: LockMode) -> Result<Attr, Fault> {
     let held = &core.held;
     held.locks().take(held, lock, mode)?;
     let now = meta::now();
-    let stx = meta::stat(&held.open(lock.open)?.fd).map_err(fault::of)?;
-    core.resources().versions.attr(&stx, now)
+    let open = held.open(lock.open)?;
+    let stx = meta::stat(&open.fd).map_err(fault::of)?;
+    core.resources().versions.attr(&open.fd, &stx, now)
 }
 
 async fn on_disk<T: Send + 'static>(

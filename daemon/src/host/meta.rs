@@ -16,6 +16,7 @@
 //! stamps when it begins), stores through a shared mapping until the kernel writes them back, and
 //! writes after the machine's clock was set back, landing on the old stamp to the nanosecond.
 
+use super::xattrs;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp, makedev, statx};
 use rustix::io::Errno;
@@ -175,11 +176,32 @@ impl Versions {
         ContentVersion(version)
     }
 
-    /// The attributes in `stx`, which was read no earlier than `now`.
+    /// The attributes of the node behind `fd` (which may be `O_PATH`), of which `stx` was read no earlier than `now`.
     ///
     /// # Errors
     /// [`Fault::Unsupported`] for a kind of node there is no word for.
-    pub(super) fn attr(&self, stx: &Statx, now: Timestamp) -> Result<Attr, Fault> {
+    pub(super) fn attr(&self, fd: impl AsFd, stx: &Statx, now: Timestamp) -> Result<Attr, Fault> {
+        let attr = self.of_stamps(stx, now)?;
+        let xattrs = attr.kind != FileKind::Symlink && xattrs::any(fd);
+        Ok(Attr { xattrs, ..attr })
+    }
+
+    /// The same of the entry `name`, one component, of directory `dir`.
+    ///
+    /// # Errors
+    /// [`Fault::Unsupported`] for a kind of node there is no word for.
+    pub(super) fn entry_attr(
+        &self,
+        (dir, name): (impl AsFd, &CStr),
+        stx: &Statx,
+        now: Timestamp,
+    ) -> Result<Attr, Fault> {
+        let attr = self.of_stamps(stx, now)?;
+        let xattrs = attr.kind != FileKind::Symlink && xattrs::any_of_entry(dir, name);
+        Ok(Attr { xattrs, ..attr })
+    }
+
+    fn of_stamps(&self, stx: &Statx, now: Timestamp) -> Result<Attr, Fault> {
         let kind = kind(stx).ok_or(Fault::Unsupported)?;
         let stamp = Stamp::of(stx);
         let device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
@@ -200,6 +222,7 @@ impl Versions {
             accessed: timestamp(&stx.stx_atime),
             modified: stamp.modified,
             changed: stamp.changed,
+            xattrs: false,
             version: self.of(&stamp, now),
         })
     }
@@ -309,7 +332,7 @@ mod tests {
         file.set_modified(modified).unwrap();
         let meta = std::fs::metadata(&path).unwrap();
         let stx = stat(&file).unwrap();
-        let attr = Versions::new(Epoch(1)).attr(&stx, now()).unwrap();
+        let attr = Versions::new(Epoch(1)).attr(&file, &stx, now()).unwrap();
         assert_eq!(attr.kind, FileKind::File);
         assert_eq!(attr.mode, 0o4751);
         assert_eq!((attr.size, attr.blocks), (5000, meta.blocks()));

@@ -4,18 +4,17 @@ use super::budget::Purpose;
 use super::fault;
 use super::find::{Found, find};
 use super::meta;
-use super::resolve::Root;
 use super::seek;
 use super::session::{Class, Core};
+use super::xattrs;
 use crate::rpc::{Sink, SinkClosed};
 use rustix::fd::OwnedFd;
-use rustix::fs::{fstatvfs, getxattr, listxattr, readlinkat_raw};
+use rustix::fs::{fstatvfs, readlinkat_raw};
 use std::ffi::CString;
 use std::sync::Arc;
-use wormhole_protocol::limits::{LINK_TARGET_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX};
+use wormhole_protocol::limits::{LINK_TARGET_BYTES_MAX, XATTR_VALUE_BYTES_MAX};
 use wormhole_protocol::{
     Attr, Fault, FileKind, Leased, LinkTarget, Name, NodeRef, RelPath, Reply, Request, StatFs,
-    XattrName,
 };
 
 /// Answers any request but reads and listings.
@@ -47,8 +46,14 @@ fn answer(core: &Core, request: &Request) -> Result<Reply, Fault> {
         Request::Getattr { node } => getattr(core, node)?,
         Request::Readlink { node } => Reply::Link(readlink(core, node)?),
         Request::StatFs => Reply::StatFs(statfs(core)?),
-        Request::GetXattr { node, name } => Reply::Xattr(xattr(core, node, name)?),
-        Request::ListXattr { node } => Reply::XattrNames(xattr_names(core, node)?),
+        Request::GetXattr { node, name } => {
+            let (fd, kind) = node_and_kind(core, node)?;
+            Reply::Xattr(xattrs::value(&fd, kind, name)?)
+        }
+        Request::ListXattr { node } => {
+            let (fd, kind) = node_and_kind(core, node)?;
+            Reply::XattrNames(xattrs::names(&fd, kind)?)
+        }
         Request::Seek { node, offset, what } => {
             Reply::Offset(seek::seek(core, node, *offset, *what)?)
         }
@@ -83,7 +88,8 @@ fn entry(core: &Core, dir: &OwnedFd, name: &Name) -> Result<Attr, Fault> {
     let now = meta::now();
     // One component, not followed: it cannot lead anywhere else.
     let stx = meta::stat_entry(dir, &name).map_err(fault::of)?;
-    core.resources().versions.attr(&stx, now)
+    let versions = &core.resources().versions;
+    versions.entry_attr((dir, &name), &stx, now)
 }
 
 /// A mount knows a file by this name from now on.
@@ -119,7 +125,8 @@ fn leased_dir(core: &Core, node: &NodeRef, found: &Found) -> Option<Attr> {
     }
     let now = meta::now();
     let stx = meta::stat(&found.fd).ok()?;
-    core.resources().versions.attr(&stx, now).ok()
+    let versions = &core.resources().versions;
+    versions.attr(&found.fd, &stx, now).ok()
 }
 
 /// Attributes of anything else under the lease of the directory it is in, if it still is.
@@ -164,39 +171,6 @@ fn statfs(core: &Core) -> Result<StatFs, Fault> {
         files_free: s.f_ffree,
         name_bytes_max: narrow(s.f_namemax),
     })
-}
-
-fn xattr(core: &Core, node: &NodeRef, name: &XattrName) -> Result<Vec<u8>, Fault> {
-    let (fd, kind) = node_and_kind(core, node)?;
-    if !keeps_user_xattrs(kind) && (kind == FileKind::Symlink || !name.is_acl()) {
-        return Err(Fault::NoAttribute);
-    }
-    let mut value = vec![0; XATTR_VALUE_BYTES_MAX];
-    let path = Root::proc_path(&fd);
-    let len = getxattr(path, name.as_bytes(), value.as_mut_slice()).map_err(fault::of)?;
-    value.truncate(len);
-    value.shrink_to_fit();
-    Ok(value)
-}
-
-fn xattr_names(core: &Core, node: &NodeRef) -> Result<Vec<XattrName>, Fault> {
-    let (fd, kind) = node_and_kind(core, node)?;
-    if !keeps_user_xattrs(kind) {
-        return Ok(Vec::new());
-    }
-    // The kernel's own limit (XATTR_LIST_MAX) is the same.
-    let mut list = vec![0_u8; XATTR_VALUE_BYTES_MAX];
-    let len = listxattr(Root::proc_path(&fd), list.as_mut_slice()).map_err(fault::of)?;
-    Ok(list[..len]
-        .split(|b| *b == 0)
-        .filter_map(|name| XattrName::new(name).ok())
-        .take(XATTR_NAMES_MAX)
-        .collect())
-}
-
-/// Linux keeps `user.` attributes on regular files and directories only (xattr(7)).
-fn keeps_user_xattrs(kind: FileKind) -> bool {
-    matches!(kind, FileKind::File | FileKind::Directory)
 }
 
 fn node_and_kind(core: &Core, node: &NodeRef) -> Result<(Arc<OwnedFd>, FileKind), Fault> {

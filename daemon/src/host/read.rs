@@ -184,10 +184,11 @@ fn read_first(
             // Shorter than it says, and nobody changed it: a broken disk, or no real file.
             return Err(Fault::Io);
         }
+        let attr = core.resources().versions.attr(&file.fd, &before, now)?;
         return Ok(First {
             file,
             stamp,
-            attr: core.resources().versions.attr(&before, now)?,
+            attr,
             len,
             bytes: buffer.freeze(want),
         });

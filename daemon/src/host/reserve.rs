@@ -110,7 +110,7 @@ fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {
     let fd = openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).ok()?;
     let now = meta::now();
     let stx = meta::stat(&fd).ok()?;
-    let attr = core.resources().versions.attr(&stx, now).ok()?;
+    let attr = core.resources().versions.attr(&fd, &stx, now).ok()?;
     let file = ReservedFile {
         dir: id,
         fd,

@@ -171,8 +171,8 @@ impl Root {
     }
 
     /// A path that leads the kernel to `node` itself, for calls that know no descriptors.
-    pub(super) fn proc_path(node: &OwnedFd) -> String {
-        format!("/proc/self/fd/{}", node.as_raw_fd())
+    pub(super) fn proc_path(node: &impl AsFd) -> String {
+        format!("/proc/self/fd/{}", node.as_fd().as_raw_fd())
     }
 }
 

@@ -195,8 +195,9 @@ impl Service {
     /// Attributes of the share root. Blocks.
     pub(super) fn root_attr(&self) -> Result<Attr, Fault> {
         let now = meta::now();
-        let stx = meta::stat(self.share.root().fd()).map_err(fault::of)?;
-        self.resources.versions.attr(&stx, now)
+        let root = self.share.root().fd();
+        let stx = meta::stat(root).map_err(fault::of)?;
+        self.resources.versions.attr(root, &stx, now)
     }
 
     /// Lists a session until the guard goes.

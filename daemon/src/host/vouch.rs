@@ -77,5 +77,5 @@ fn vouch(core: &Core, file: &WrittenFile, buffer: &mut Buffer) -> Result<Option<
     if !is_same || Stamp::of(&meta::stat(&fd).map_err(fault::of)?) != stamp {
         return Ok(None);
     }
-    core.resources().versions.attr(&before, now).map(Some)
+    core.resources().versions.attr(&fd, &before, now).map(Some)
 }

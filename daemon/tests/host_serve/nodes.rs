@@ -285,6 +285,55 @@ async fn only_user_attributes_travel() {
 }
 
 #[tokio::test]
+async fn attributes_say_whether_there_are_extended_ones() {
+    let world = World::new();
+    for name in ["none", "small", "many", "hidden"] {
+        world.write(name, "x");
+    }
+    std::os::unix::fs::symlink("small", world.at("link")).unwrap();
+    let set = |at: &str, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(world.at(at), name, value, rustix::fs::XattrFlags::empty())
+    };
+    if set("small", "user.x", b"").is_err() {
+        return; // This file system keeps none.
+    }
+    for n in 0..20 {
+        set("many", &format!("user.a-name-of-some-length-{n}"), b"").unwrap();
+    }
+    if is_root() {
+        set("hidden", "trusted.hidden", b"x").unwrap();
+    }
+    let mount = world.mount().await;
+    let entries = mount.list("").await.unwrap();
+    let mut seen: Vec<_> = entries
+        .iter()
+        .map(|e| (e.name.as_bytes(), e.attr.xattrs))
+        .collect();
+    seen.sort();
+    let expected: [(&[u8], bool); 5] = [
+        (b"hidden", false),
+        (b"link", false),
+        (b"many", true),
+        (b"none", false),
+        (b"small", true),
+    ];
+    assert_eq!(seen, expected);
+    for (name, xattrs) in expected {
+        let name = std::str::from_utf8(name).unwrap();
+        assert_eq!(
+            mount.lookup("", name).await.unwrap().xattrs,
+            xattrs,
+            "{name}"
+        );
+        assert_eq!(
+            mount.getattr(node(name)).await.unwrap().xattrs,
+            xattrs,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_file_system_has_its_figures() {
     let world = World::new();
     let mount = world.mount().await;

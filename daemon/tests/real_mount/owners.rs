@@ -280,7 +280,13 @@ async fn extended_attributes_are_set_listed_and_removed() {
             let mut value = vec![0; 70_000];
             getxattr(path, name, &mut value[..]).map(|len| value[..len].to_vec())
         };
+        // It is known to have none, until it has.
+        removexattr(share.join("file"), "user.try").unwrap();
+        while get(&other, "user.try") != Err(Errno::NODATA) {}
+        assert_eq!(get(&other, "user.one"), Err(Errno::NODATA));
         set("user.one", b"1", XattrFlags::CREATE).unwrap();
+        assert_eq!(get(&other, "user.one").unwrap(), b"1");
+        setxattr(share.join("file"), "user.try", b"", XattrFlags::empty()).unwrap();
         assert_eq!(set("user.one", b"2", XattrFlags::CREATE), Err(Errno::EXIST));
         set("user.one", b"22", XattrFlags::REPLACE).unwrap();
         assert_eq!(
@@ -364,6 +370,35 @@ async fn access_control_lists_travel_where_the_hosts_owners_are_shown() {
         assert!(!text.contains("12345"), "{text}");
     };
     Pair::new().await.run(work).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_is_asked_for_extended_attributes_of_those_that_have_some() {
+    let options = Options {
+        owner: Owner::Host,
+        ..Options::default()
+    };
+    let fill = |root: &Path| {
+        for n in 0..20 {
+            fs::write(root.join(format!("f{n}")), "x").unwrap();
+        }
+        run(root, "setfattr -n user.color -v green f7").unwrap();
+    };
+    let stage = Stage::new(&options, fill).await;
+    let mnt = stage.mnt();
+    let out = tempfile::tempdir().unwrap();
+    let copy = out.path().join("copy");
+    blocking(move || {
+        run(&mnt, "ls -l").unwrap();
+        run(&mnt, &format!("cp -a . {}", copy.display())).unwrap();
+        let copied = run(&copy, "getfattr -d *").unwrap();
+        assert_eq!(copied, "# file: f7\nuser.color=\"green\"\n\n");
+    })
+    .await;
+    // Names and values, of their length and themselves, by either program: but of one file.
+    let asked = stage.mounted().snapshot().remote.xattr;
+    assert!((1..=10).contains(&asked), "{asked}");
+    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,7 @@ pub fn attr(inode: u64, kind: FileKind, size: u64, version: u8) -> Attr {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([version; 16]),
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn attr(kind: FileKind) -> Attr {
         accessed: time(1_763_704_801, 1),
         modified: time(-1, 999_999_999),
         changed: time(i64::MAX, 0),
+        xattrs: true,
         version: ContentVersion(*b"0123456789abcdef"),
     }
 }

@@ -118,9 +118,9 @@ fn attr() -> impl Strategy<Value = Attr> {
         (file_id(), kind(), any::<u16>(), any::<[u32; 3]>()),
         (number(), number(), number()),
         (timestamp(), timestamp(), timestamp()),
-        any::<[u8; 16]>(),
+        (any::<bool>(), any::<[u8; 16]>()),
     )
-        .prop_map(|(node, sizes, times, version)| Attr {
+        .prop_map(|(node, sizes, times, (xattrs, version))| Attr {
             id: node.0,
             kind: node.1,
             mode: node.2,
@@ -133,6 +133,7 @@ fn attr() -> impl Strategy<Value = Attr> {
             accessed: times.0,
             modified: times.1,
             changed: times.2,
+            xattrs,
             version: ContentVersion(version),
         })
         .boxed()

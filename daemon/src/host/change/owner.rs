@@ -87,7 +87,11 @@ pub(super) fn set_mode(core: &Core, fd: &OwnedFd, mode: u16) -> Result<(), Fault
 
 /// Looks at a file that was written to. A host that acts for users is privileged, so its kernel takes no
 /// set-id bit from what it writes: for a caller who is not, it is taken here.
-pub(super) fn written(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<Look, Fault> {
+pub(super) fn written<'a>(
+    core: &Core,
+    act: &Act<'_>,
+    file: &'a OwnedFd,
+) -> Result<Look<'a>, Fault> {
     let look = Look::at(file)?;
     let mode = look.stx.stx_mode;
     let mut dropped = mode & SET_UID;

@@ -81,23 +81,25 @@ pub(super) fn attr_now(core: &Core, fd: &OwnedFd) -> Result<Attr, Fault> {
 }
 
 /// What the kernel says of a node at some moment.
-pub(super) struct Look {
+pub(super) struct Look<'a> {
+    node: &'a OwnedFd,
     /// What it says.
     pub(super) stx: Statx,
     now: Timestamp,
 }
 
-impl Look {
-    /// Looks at the node behind `fd`.
-    pub(super) fn at(fd: &OwnedFd) -> Result<Self, Fault> {
+impl<'a> Look<'a> {
+    /// Looks at what is behind a descriptor.
+    pub(super) fn at(node: &'a OwnedFd) -> Result<Self, Fault> {
         let now = meta::now();
-        let stx = meta::stat(fd).map_err(fault::of)?;
-        Ok(Self { stx, now })
+        let stx = meta::stat(node).map_err(fault::of)?;
+        Ok(Self { node, stx, now })
     }
 
     /// As attributes.
     pub(super) fn attr(&self, core: &Core) -> Result<Attr, Fault> {
-        core.resources().versions.attr(&self.stx, self.now)
+        let versions = &core.resources().versions;
+        versions.attr(self.node, &self.stx, self.now)
     }
 
     /// Its identity.

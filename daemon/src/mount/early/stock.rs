@@ -235,6 +235,7 @@ mod tests {
             accessed: at(1, 1),
             modified: at(2, 2),
             changed: at(-3, 600_000_000),
+            xattrs: false,
             version: ContentVersion([0; 16]),
         };
         let made = as_if_made(attr, Duration::from_millis(2_500));

@@ -22,6 +22,7 @@ fn attr(device: u64, inode: u64, birth: u64, kind: FileKind) -> Attr {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([0; 16]),
     }
 }

@@ -249,6 +249,7 @@ fn a_lease_covers_files_with_one_name_and_its_own_directory() {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([0; 16]),
     };
     let within = Some(dir(1));

@@ -37,6 +37,7 @@ fn welcome(share: u8, epoch: u64) -> Welcome {
             accessed: Timestamp::EPOCH,
             modified: Timestamp::EPOCH,
             changed: Timestamp::EPOCH,
+            xattrs: false,
             version: ContentVersion([0; 16]),
         },
     }

@@ -29,12 +29,13 @@ impl Base {
     }
 }
 
-/// First byte of the attributes: a kind, and what is left out.
+/// First byte of the attributes: a kind, what is left out, and what is yes or no.
 const KIND: u8 = 0b0000_0111;
 const ABSENT: u8 = 0b0000_1000;
 const OTHER_BASE: u8 = 0b0001_0000;
 const IS_DEVICE: u8 = 0b0010_0000;
-const KNOWN: u8 = KIND | ABSENT | OTHER_BASE | IS_DEVICE;
+const XATTRS: u8 = 0b0100_0000;
+const KNOWN: u8 = KIND | ABSENT | OTHER_BASE | IS_DEVICE | XATTRS;
 
 const KINDS: [FileKind; 7] = [
     FileKind::File,
@@ -65,7 +66,8 @@ pub(super) fn put_attr(out: &mut Vec<u8>, attr: &Attr, base: Base) {
     let kind = KINDS.iter().position(|kind| *kind == attr.kind);
     let kind = u8::try_from(kind.unwrap_or(0)).unwrap_or(0);
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-    out.push(kind | flag(other_base, OTHER_BASE) | flag(is_device, IS_DEVICE));
+    let left_out = flag(other_base, OTHER_BASE) | flag(is_device, IS_DEVICE);
+    out.push(kind | left_out | flag(attr.xattrs, XATTRS));
     if other_base {
         put_int(out, attr.id.device);
         put_int(out, attr.uid.into());
@@ -151,6 +153,7 @@ pub(super) fn attr(mut bytes: &[u8], base: Base) -> Option<(Option<Attr>, &[u8])
         accessed,
         modified,
         changed,
+        xattrs: head & XATTRS != 0,
         version: ContentVersion(take(from, 16)?.try_into().ok()?),
     };
     Some((Some(attr), bytes))

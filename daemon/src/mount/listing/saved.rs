@@ -156,6 +156,7 @@ mod tests {
             accessed: Timestamp::EPOCH,
             modified: Timestamp::EPOCH,
             changed: Timestamp::EPOCH,
+            xattrs: false,
             version: ContentVersion([5; 16]),
         }
     }

@@ -59,6 +59,9 @@ impl Vfs {
         // The kernel asks for one of these before it writes.
         let name = XattrName::new(name).map_err(|_| FsError::Fault(Fault::NoAttribute))?;
         self.made_first(&node).await?;
+        if self.has_no_xattrs(&node).await {
+            return Err(FsError::Fault(Fault::NoAttribute));
+        }
         let request = Request::GetXattr {
             node: node.reference()?,
             name,
@@ -77,6 +80,9 @@ impl Vfs {
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<XattrName>, FsError> {
         let node = self.inodes.get(ino)?;
         self.made_first(&node).await?;
+        if self.has_no_xattrs(&node).await {
+            return Ok(Vec::new());
+        }
         let request = Request::ListXattr {
             node: node.reference()?,
         };
@@ -85,6 +91,12 @@ impl Vfs {
             Reply::XattrNames(names) => Ok(names),
             _ => Err(FsError::Io),
         }
+    }
+
+    /// Whether a node is known to have none: its attributes say so, and who copies or lists many files asks of each.
+    async fn has_no_xattrs(&self, node: &Arc<Node>) -> bool {
+        let attr = self.beliefs.attr(node).await;
+        attr.is_ok_and(|attr| !attr.xattrs)
     }
 
     /// Sets an extended attribute.

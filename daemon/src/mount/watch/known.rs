@@ -120,6 +120,7 @@ mod tests {
             accessed: Timestamp::EPOCH,
             modified: Timestamp::EPOCH,
             changed: Timestamp::EPOCH,
+            xattrs: false,
             version: ContentVersion([version; 16]),
         }
     }

@@ -28,6 +28,7 @@ fn attr(kind: FileKind, inode: u64) -> Attr {
         accessed: time(123_456_789),
         modified: time(23_456_789),
         changed: time(23_456_790),
+        xattrs: false,
         version: ContentVersion(
             *blake3::hash(&inode.to_le_bytes())
                 .as_bytes()

@@ -27,6 +27,7 @@ fn attr(inode: u64, kind: FileKind) -> Attr {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([0; 16]),
     }
 }

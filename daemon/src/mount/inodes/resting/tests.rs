@@ -25,6 +25,7 @@ fn attr(kind: FileKind, inode: u64) -> Attr {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([3; 16]),
     }
 }

@@ -24,6 +24,7 @@ fn attr(inode: u64) -> Attr {
         accessed: time,
         modified: time,
         changed: time,
+        xattrs: false,
         version: ContentVersion([1; 16]),
     }
 }

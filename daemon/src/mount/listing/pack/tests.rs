@@ -16,10 +16,10 @@ fn any_attr() -> impl Strategy<Value = Attr> {
         (any::<u32>(), any::<u32>()),
         (small.clone(), small.clone(), small),
         (any_time(), any_time(), any_time()),
-        any::<[u8; 16]>(),
+        (any::<bool>(), any::<[u8; 16]>()),
     )
         .prop_map(
-            |(id, (kind, mode, links), (uid, gid), n, t, version)| Attr {
+            |(id, (kind, mode, links), (uid, gid), n, t, (xattrs, version))| Attr {
                 id: FileId {
                     device: id.0,
                     inode: id.1,
@@ -36,6 +36,7 @@ fn any_attr() -> impl Strategy<Value = Attr> {
                 accessed: t.0,
                 modified: t.1,
                 changed: t.2,
+                xattrs,
                 version: ContentVersion(version),
             },
         )
@@ -118,6 +119,7 @@ fn sample() -> Attr {
         accessed: time(1_763_749_000, 987_654_321),
         modified: time(1_763_748_000, 123_456_789),
         changed: time(1_763_748_000, 124_456_789),
+        xattrs: false,
         version: ContentVersion([9; 16]),
     }
 }

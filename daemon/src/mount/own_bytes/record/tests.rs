@@ -30,6 +30,7 @@ fn attr(inode: u64) -> Attr {
         accessed: Timestamp::EPOCH,
         modified: Timestamp::EPOCH,
         changed: Timestamp::EPOCH,
+        xattrs: false,
         version: ContentVersion([0; 16]),
     }
 }

@@ -99,6 +99,7 @@ impl Far {
             accessed: changed,
             modified: changed,
             changed,
+            xattrs: false,
             version: ContentVersion([0; 16]),
         }
     }
