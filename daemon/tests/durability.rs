@@ -346,6 +346,31 @@ async fn a_strict_mount_makes_again_what_a_restarted_host_had_reserved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_opened_to_be_emptied_is_not_emptied_once_more_by_a_restart() {
+    let world = world_with(&["d"]);
+    fs::write(world.folder().join("d/f"), "before").unwrap();
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    let found = maker.vfs.lookup(dir, b"f").await.unwrap();
+    let ino = found.unwrap().node.ino;
+    let how = OpenHow {
+        writes: true,
+        truncates: true,
+        ..OpenHow::default()
+    };
+    let handle = maker.vfs.open(CALLER, ino, how).await.unwrap().handle;
+    let file = New { handle, ino };
+    maker.write(file, "content").await.unwrap();
+    maker.vfs.fsync(handle, SyncWhat::All).await.unwrap();
+    cut_off(&maker);
+    world.restart().await;
+    let_in(&maker);
+    maker.vfs.write(handle, 7, b" after").await.unwrap();
+    maker.close(file).await.unwrap();
+    assert_eq!(content(&world, "d/f").unwrap(), "content after");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_mount_waits_for_names_that_are_on_their_way() {
     let world = world_with(&["d"]);
     let (maker, dir) = far_maker(&world).await;

@@ -63,6 +63,7 @@ async fn with_open_file() -> (Arc<FakeHost>, Arc<Door>, Arc<dyn Remote>) {
     let (remote, welcome) = door.connect().await.unwrap();
     assert!(!welcome.resumed);
     let open = Change::Open {
+        truncate: false,
         node: node(&host, "f"),
         access: Access::ReadWrite,
         open: OpenId(1),

@@ -8,6 +8,7 @@ mod world;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::fs;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -19,9 +20,12 @@ use wormhole::mount::inodes::Ino;
 use wormhole::mount::link::Link;
 use wormhole::mount::own_bytes::OwnBytes;
 use wormhole::mount::stats::OwnBytesSnapshot;
-use wormhole::mount::vfs::{CreateHow, Vfs};
+use wormhole::mount::vfs::{CreateHow, Vfs, Wanted};
 use wormhole::rpc::{Answer, Body, CallError, PathEstimate, Remote};
-use wormhole_protocol::{AttrChange, Caller, LockOwner, Reply, Request, ShareId};
+use wormhole_protocol::{
+    Allocate, AttrChange, Caller, LockKind, LockMode, LockOwner, LockRange, Reply, Request,
+    ShareId, SyncWhat,
+};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0 };
 
@@ -34,6 +38,23 @@ struct Mount {
 impl Mount {
     async fn new(world: &World) -> Self {
         let (vfs, door, link) = world.mount(1, true, Durability::Strict).await;
+        Self {
+            vfs,
+            _link: link,
+            door,
+        }
+    }
+
+    /// One that holds a lease on the root.
+    async fn leasing(world: &World) -> Self {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let (vfs, door, link) = world.mount(number, true, Durability::Strict).await;
+        // It listens by then.
+        sleep(Duration::from_millis(50)).await;
+        let handle = vfs.opendir(Ino::ROOT).unwrap();
+        vfs.readdir(handle, 0).await.unwrap();
+        vfs.release(handle);
         Self {
             vfs,
             _link: link,
@@ -199,28 +220,33 @@ async fn a_file_that_was_cut_is_kept_as_it_is_then() {
     mount.vfs.write(handle, 0, b"content").await.unwrap();
     mount.cut(longer, 10).await;
     mount.close(handle).await;
-    mount.until(|stats| stats.kept_files == 1).await;
+    mount.until(|stats| stats.kept_files == 2).await;
     assert!(mount.read(shorter).await == bytes(1, 150_000));
     assert_eq!(mount.fetched_bytes(), 0);
     assert_eq!(mount.read(longer).await, b"content\0\0\0");
-    assert_eq!(mount.vfs.own_bytes().stats.snapshot().asked_files, 1);
 }
 
 #[tokio::test]
-async fn what_is_long_or_has_holes_is_not_asked_about() {
+async fn what_is_long_or_does_not_begin_here_is_not_asked_about() {
     let world = World::new();
     let mount = Mount::new(&world).await;
     // An eighth of the memory cache is what may be held.
     let long = mount.make("long", &[(0, bytes(1, 2 << 20))]).await;
-    let holes = [(0, b"a".to_vec()), (2, b"b".to_vec())];
-    let holes = mount.make("holes", &holes).await;
-    let later = mount.make("later", &[(1, b"b".to_vec())]).await;
+    fs::write(world.folder().join("theirs"), "content").unwrap();
+    let found = mount.vfs.lookup(Ino::ROOT, b"theirs").await.unwrap();
+    let theirs = found.unwrap().node.ino;
+    let how = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    let handle = mount.vfs.open(CALLER, theirs, how).await.unwrap().handle;
+    mount.vfs.write(handle, 1, b"O").await.unwrap();
+    mount.close(handle).await;
     mount.make("last", &[(0, b"content".to_vec())]).await;
     mount.until(|stats| stats.kept_files == 1).await;
     assert_eq!(mount.vfs.own_bytes().stats.snapshot().asked_files, 1);
     assert!(mount.read(long).await == bytes(1, 2 << 20));
-    assert_eq!(mount.read(holes).await, b"a\0b");
-    assert_eq!(mount.read(later).await, b"\0b");
+    assert_eq!(mount.read(theirs).await, b"cOntent");
 }
 
 #[tokio::test]
@@ -234,6 +260,116 @@ async fn a_lost_connection_costs_what_was_not_asked_about_and_nothing_else() {
     for file in [before, after] {
         assert_eq!(mount.read(file).await, b"content");
     }
+}
+
+/// What a linker does: sections here and there, looked at again before the file is closed.
+#[tokio::test]
+async fn what_is_being_written_is_read_without_the_host() {
+    let world = World::new();
+    let mount = Mount::leasing(&world).await;
+    let (_, handle) = mount.create("f").await;
+    mount.vfs.write(handle, 0, b"header").await.unwrap();
+    mount.vfs.write(handle, 100_000, b"section").await.unwrap();
+    let read = async |offset, len| mount.vfs.read(handle, offset, len).await.unwrap();
+    assert_eq!(read(0, 8).await, b"header\0\0"[..]);
+    assert_eq!(read(99_999, 100).await, b"\0section"[..]);
+    assert_eq!(read(100_007, 100).await, b""[..]);
+    mount.vfs.write(handle, 2, b"AD").await.unwrap();
+    assert_eq!(read(0, 6).await, b"heADer"[..]);
+    let whole = read(0, 1 << 20).await;
+    let stats = mount.vfs.own_bytes().stats.snapshot();
+    assert_eq!((mount.fetched_bytes(), stats.kept_files), (0, 0));
+    assert_eq!(stats.read_bytes, 8 + 8 + 6 + 100_007);
+    mount.close(handle).await;
+    assert!(fs::read(world.folder().join("f")).unwrap() == whole);
+    // And so is one that was emptied.
+    let (ino, handle) = mount.create("g").await;
+    mount.vfs.write(handle, 3, b"longer").await.unwrap();
+    mount.cut(ino, 0).await;
+    mount.vfs.write(handle, 1, b"x").await.unwrap();
+    assert_eq!(mount.vfs.read(handle, 0, 9).await.unwrap(), b"\0x"[..]);
+    mount.cut(ino, 4).await;
+    assert_eq!(mount.vfs.read(handle, 0, 9).await.unwrap(), b"\0x\0\0"[..]);
+    assert_eq!(mount.fetched_bytes(), 0);
+    assert_eq!(
+        mount.vfs.own_bytes().stats.snapshot().read_bytes,
+        stats.read_bytes + 6
+    );
+}
+
+#[tokio::test]
+async fn what_another_mount_has_written_is_read_the_moment_it_was() {
+    let world = World::new();
+    let (mount, other) = (Mount::leasing(&world).await, Mount::leasing(&world).await);
+    let how = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    for n in 0..20 {
+        let name = format!("f{n}");
+        let (ino, handle) = mount.create(&name).await;
+        mount.vfs.write(handle, 0, b"content").await.unwrap();
+        mount.vfs.fsync(handle, SyncWhat::All).await.unwrap();
+        assert_eq!(mount.read(ino).await, b"content");
+        let found = other.vfs.lookup(Ino::ROOT, name.as_bytes()).await;
+        let theirs = found.unwrap().unwrap().node.ino;
+        let opened = other.vfs.open(CALLER, theirs, how).await.unwrap();
+        other.vfs.write(opened.handle, 1, b"O").await.unwrap();
+        other.close(opened.handle).await;
+        assert_eq!(mount.read(ino).await, b"cOntent", "{n}");
+        // What is written here afterwards does not hide it.
+        mount.vfs.write(handle, 3, b"T").await.unwrap();
+        assert_eq!(mount.read(ino).await, b"cOnTent", "{n}");
+        mount.close(handle).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_program_on_the_host_has_written_is_read_before_long_and_under_a_lock_at_once() {
+    let world = World::new();
+    let mount = Mount::leasing(&world).await;
+    for n in 0..20 {
+        let name = format!("f{n}");
+        let (ino, handle) = mount.create(&name).await;
+        mount.vfs.write(handle, 0, b"content").await.unwrap();
+        mount.vfs.fsync(handle, SyncWhat::All).await.unwrap();
+        assert_eq!(mount.read(ino).await, b"content");
+        fs::write(world.folder().join(name), "theirs").unwrap();
+        if n % 2 == 0 {
+            let wanted = Wanted {
+                owner: LockOwner(1),
+                kind: LockKind::Record,
+                range: LockRange::new(0, 1).unwrap(),
+            };
+            let locked = mount.vfs.lock(handle, wanted, LockMode::Exclusive, false);
+            locked.await.unwrap();
+            assert_eq!(mount.read(ino).await, b"theirs", "{n}");
+        } else {
+            while mount.read(ino).await != b"theirs" {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        mount.close(handle).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_host_did_to_it_is_read_from_there() {
+    let world = World::new();
+    let mount = Mount::leasing(&world).await;
+    let (ino, handle) = mount.create("f").await;
+    mount.vfs.write(handle, 0, b"content").await.unwrap();
+    let zeroed = Allocate::ZeroKeepSize;
+    mount.vfs.allocate(handle, 2, 3, zeroed).await.unwrap();
+    assert_eq!(mount.read(ino).await, b"co\0\0\0nt");
+    mount.cut(ino, 0).await;
+    mount.vfs.write(handle, 0, b"content").await.unwrap();
+    assert_eq!(
+        mount.vfs.copy((handle, 0), (handle, 7), 7).await.unwrap(),
+        7
+    );
+    assert_eq!(mount.read(ino).await, b"contentcontent");
+    mount.close(handle).await;
 }
 
 /// Vouches for nothing; how many files it was asked about, and when.
@@ -281,7 +417,7 @@ async fn who_is_asked_once_more_holds_up_nobody() {
     let own = OwnBytes::new(fetcher, host.clone(), 8 << 20);
     let began = Instant::now();
     for node in &nodes {
-        own.wrote(node, 0, b"content");
+        own.write(node, 0).wrote(0, b"content");
         own.closed(node.id);
         sleep(Duration::from_millis(400)).await;
     }

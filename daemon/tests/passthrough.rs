@@ -31,6 +31,7 @@ const WRITES: OpenHow = OpenHow {
     appends: false,
     syncs: None,
     direct: false,
+    truncates: false,
 };
 
 /// A mount of a file that is wholly in its disk cache.

@@ -303,6 +303,8 @@ pub enum Change {
         node: NodeRef,
         /// For what.
         access: Access,
+        /// It is cut to nothing (`O_TRUNC`); only to be written.
+        truncate: bool,
         /// Under which number.
         open: OpenId,
     },

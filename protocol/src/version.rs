@@ -14,7 +14,7 @@ pub enum WireVersion {
     V3 = 3,
     /// 2026-11: leases, pushes.
     V4 = 4,
-    /// 2026-11: attributes say whether there are extended ones.
+    /// 2026-11: attributes say whether there are extended ones; an open may cut the file.
     V5 = 5,
 }
 

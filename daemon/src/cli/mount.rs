@@ -209,6 +209,7 @@ fn mount_report(snapshot: MountSnapshot) -> MountReport {
         written_bytes: snapshot.write.taken_bytes,
         kept_files: snapshot.own_bytes.kept_files,
         kept_bytes: snapshot.own_bytes.kept_bytes,
+        own_read_bytes: snapshot.own_bytes.read_bytes,
         dirty_bytes: snapshot.write.dirty_bytes,
         write_waits: snapshot.write.waits,
         failed_writes: snapshot.write.failed,

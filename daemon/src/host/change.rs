@@ -133,7 +133,9 @@ fn class(change: &Change) -> Class {
 /// Whether a change mostly takes microseconds. What may free the blocks of a large file does not.
 fn is_brief(change: &Change) -> bool {
     match change {
-        Change::Open { .. }
+        Change::Open {
+            truncate: false, ..
+        }
         | Change::Create {
             truncate: false, ..
         }

@@ -107,6 +107,7 @@ impl Collected {
             (&names::MOUNT_WRITTEN_BYTES, mount.written_bytes),
             (&names::MOUNT_KEPT_FILES, mount.kept_files),
             (&names::MOUNT_KEPT_BYTES, mount.kept_bytes),
+            (&names::MOUNT_OWN_READ_BYTES, mount.own_read_bytes),
             (&names::MOUNT_DIRTY_BYTES, mount.dirty_bytes),
             (&names::MOUNT_PENDING_CHANGES, mount.pending_changes),
             (&names::MOUNT_LOST_CHANGES, mount.lost_changes),

@@ -90,6 +90,7 @@ metrics! {
     MOUNT_WRITTEN_BYTES = Counter "wormhole_mount_written_bytes_total" [] "Bytes of files that programs wrote.";
     MOUNT_KEPT_FILES = Counter "wormhole_mount_kept_files_total" [] "Files that programs wrote whole, and that went to the caches once the host had vouched for them.";
     MOUNT_KEPT_BYTES = Counter "wormhole_mount_kept_bytes_total" [] "Their bytes.";
+    MOUNT_OWN_READ_BYTES = Counter "wormhole_mount_own_read_bytes_total" [] "Bytes that programs read of files made or emptied here, from what was written to them.";
     MOUNT_DIRTY_BYTES = Gauge "wormhole_mount_dirty_bytes" [] "Bytes that were written and the host has not answered for yet.";
     MOUNT_PENDING_CHANGES = Gauge "wormhole_mount_pending_changes" [] "Changes that programs were told are done and the host has not answered (durability memory).";
     MOUNT_LOST_CHANGES = Counter "wormhole_mount_lost_changes_total" [] "Of such changes, those that failed.";

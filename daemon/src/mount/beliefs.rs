@@ -350,10 +350,7 @@ impl Beliefs {
             }
             None => dir.doubt(now),
         }
-        let crossed = self
-            .own
-            .name_since(dir.id, name, asked)
-            .is_some_and(|known| known.by == By::Host);
+        let crossed = self.is_crossed(dir.id, name, asked);
         if let Some(attr) = &attr {
             self.own.attr(attr, now, By::Us);
             self.forget_dir_attr(attr);
@@ -370,11 +367,27 @@ impl Beliefs {
         }
     }
 
+    /// Whether the host has spoken of a name since a change of ours to it was asked for: which of the two is later,
+    /// nobody knows.
+    pub fn is_crossed(&self, dir: FileId, name: &Name, asked: Instant) -> bool {
+        let known = self.own.name_since(dir, name, asked);
+        known.is_some_and(|known| known.by == By::Host)
+    }
+
     /// How the answer was heard, just now, to a change of ours that was asked for at `asked` and concerns what the
     /// lease of `dir` covers.
     pub fn of_change(&self, dir: Option<FileId>, asked: Instant) -> Heard {
         let leased = dir.is_some_and(|dir| self.is_leased_answer(dir, asked, false));
         Heard::from(Instant::now()).leased(leased)
+    }
+
+    /// Whether nobody else can have changed a file since then without this mount being told: its directory has been
+    /// under a lease all along, and is now.
+    pub fn is_leased_since(&self, node: &Node, since: Instant) -> bool {
+        let terms = self.attr_terms(node);
+        let dir = node.covered_by();
+        terms.is_leased(Heard::from(since).leased(true))
+            && dir.is_some_and(|dir| self.is_leased_answer(dir, since, false))
     }
 
     /// Nobody knows where a name leads: it is to be asked for.

@@ -61,6 +61,8 @@ pub struct OpenHow {
     pub syncs: Option<SyncWhat>,
     /// Past the page cache (`O_DIRECT`).
     pub direct: bool,
+    /// Cut to nothing first (`O_TRUNC`).
+    pub truncates: bool,
 }
 
 #[derive(Default)]

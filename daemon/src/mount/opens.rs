@@ -215,18 +215,42 @@ impl Opens {
         node: &Arc<Node>,
         access: Access,
     ) -> Result<Arc<HostOpen>, FsError> {
+        let (open, attr) = self.ask(caller, node, access, false).await?;
+        node.learn(&attr, tokio::time::Instant::now());
+        Ok(open)
+    }
+
+    /// Has it open `node` to be written, and cut it to nothing: says what it is like then.
+    ///
+    /// # Errors
+    /// What it answered.
+    pub async fn open_emptied(
+        self: &Arc<Self>,
+        caller: Caller,
+        node: &Arc<Node>,
+    ) -> Result<(Arc<HostOpen>, Attr), FsError> {
+        self.ask(caller, node, Access::ReadWrite, true).await
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        caller: Caller,
+        node: &Arc<Node>,
+        access: Access,
+        truncate: bool,
+    ) -> Result<(Arc<HostOpen>, Attr), FsError> {
         let id = self.number();
         let undo = self.undo(id);
         let change = Change::Open {
             node: node.reference()?,
             access,
+            truncate,
             open: id,
         };
         match self.changes.ask(caller, change, Body::empty()).await {
             Ok(Reply::Attr(attr)) if attr.id == node.id => {
-                node.learn(&attr, tokio::time::Instant::now());
                 undo.disarm();
-                Ok(self.opened(caller, id, node.clone(), access))
+                Ok((self.opened(caller, id, node.clone(), access), attr))
             }
             Ok(_) => Err(FsError::Io),
             Err(error) => {
@@ -282,6 +306,8 @@ impl Opens {
         let change = Change::Open {
             node: node.map_err(|_| CallError::Fault(Fault::NameTooLong))?,
             access: open.access,
+            // What was cut is cut, and may have been written to since.
+            truncate: false,
             open: open.id,
         };
         self.changes

@@ -1,14 +1,22 @@
-//! Files this mount wrote from beginning to end: what it wrote goes to its caches, once the host has vouched for it.
+//! Files this mount wrote from beginning to end: they are read from here while they are being written, and what was written
+//! goes to the caches once the host has vouched for it.
 //!
 //! ```text
 //!   write ──> Records ── closed, and at rest ──> Vouch ── the host has just that, of this version ──> caches
+//!               └── complete, and under the lease it began under ──> readers
 //! ```
 //!
-//! What answers to writes say of a file does not do: a program on the host may have written in between. So nothing
-//! here is believed, and nothing need be exact: what the caches get is what was hashed, and the host found the same in the
-//! file of that version. What the host does not vouch for is forgotten, and fetched when somebody reads it.
+//! What answers to writes say of a file does not do for the caches: a program on the host may have written in between. So
+//! they get what was hashed, and what the host found the same in the file of that version. What the host does not vouch
+//! for is forgotten, and fetched when somebody reads it.
 //!
-//! Invariant: what is held is bounded ([`BYTES_MAX`] and [`record`]).
+//! Readers of a file that was empty when it was begun need not wait while it is being written: it is what was written, until
+//! it is closed, the host speaks of it, or the lease of its directory ends.
+//!
+//! Invariants
+//! - What is held is bounded ([`BYTES_MAX`] and [`record`]).
+//! - Each change of content this mount asks for goes through [`OwnBytes::change`]: what it did is put down, or the file
+//!   forgotten, whether or not anybody waits for the answer.
 //!
 //! Not here: writing (`write`), the caches (`fetch`).
 //!
@@ -16,13 +24,16 @@
 
 mod record;
 
+use super::beliefs::Beliefs;
 use super::fetch::Fetcher;
 use super::heard::Heard;
 use super::inodes::Node;
 use super::stats::{OwnBytesStats, add};
 use crate::rpc::Remote;
+use bytes::Bytes;
 use parking_lot::Mutex;
-use record::{Next, Records, Whole};
+pub use record::Complete;
+use record::{Changed, Mark, Next, Records, Whole};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -76,16 +87,52 @@ impl OwnBytes {
         })
     }
 
-    /// `data` was taken to be written.
-    pub fn wrote(&self, node: &Arc<Node>, offset: u64, data: &[u8]) {
+    /// The file was found empty, not before `since`, when the host had spoken of it so often unasked.
+    pub fn begin(&self, node: &Arc<Node>, since: Instant, unasked: u64) {
         if self.fetcher.keeps_ahead() {
-            self.state.lock().records.wrote(node, offset, data);
+            let empty = Complete { since, unasked };
+            self.state.lock().records.begin(node, empty);
         }
     }
 
-    /// The file was made `size` long.
-    pub fn cut(&self, id: FileId, size: u64) {
-        self.state.lock().records.cut(id, size);
+    /// Something is about to be written at `offset`.
+    pub fn write<'a>(self: &'a Arc<Self>, node: &'a Arc<Node>, offset: u64) -> Changing<'a> {
+        self.change(node, offset == 0)
+    }
+
+    /// The file is about to be made `size` long.
+    pub fn cut<'a>(self: &'a Arc<Self>, node: &'a Arc<Node>, size: u64) -> Changing<'a> {
+        self.change(node, size == 0)
+    }
+
+    /// The content is about to be changed; `from_start` if it is known from its beginning on then.
+    pub fn change<'a>(self: &'a Arc<Self>, node: &'a Arc<Node>, from_start: bool) -> Changing<'a> {
+        let from_start = from_start && self.fetcher.keeps_ahead();
+        let mark = self.state.lock().records.change(node, from_start);
+        Changing {
+            own: self,
+            node,
+            mark: Some(mark),
+        }
+    }
+
+    /// Since when all is known that a file holds, if nobody else can have changed it unheard.
+    pub fn complete(&self, node: &Arc<Node>, beliefs: &Beliefs) -> Option<Complete> {
+        let known = self.state.lock().records.complete(node)?;
+        let is_so = node.unasked() == known.unasked && beliefs.is_leased_since(node, known.since);
+        is_so.then_some(known)
+    }
+
+    /// Up to `len` bytes of a file from `offset` on, if that is still known.
+    pub fn read(&self, node: &Node, known: Complete, offset: u64, len: u64) -> Option<Bytes> {
+        let bytes = self.state.lock().records.read(node, known, offset, len)?;
+        add(&self.stats.read_bytes, bytes.len() as u64);
+        Some(bytes)
+    }
+
+    /// How long it is, likewise.
+    pub fn size(&self, node: &Node, known: Complete) -> Option<u64> {
+        self.state.lock().records.size(node, known)
     }
 
     /// Not all that was written has arrived.
@@ -119,8 +166,17 @@ impl OwnBytes {
         next
     }
 
-    /// Asks about some files, as many at a time as fit a request.
+    /// Asks about some files, as many at a time as fit a request; of which nothing is heard, they are forgotten.
     async fn ask(&self, wholes: Vec<Whole>) {
+        let asked: Vec<_> = wholes.iter().map(|w| (w.node.id, w.number)).collect();
+        self.ask_each(wholes).await;
+        let mut state = self.state.lock();
+        for (id, number) in asked {
+            state.records.answered(id, number);
+        }
+    }
+
+    async fn ask_each(&self, wholes: Vec<Whole>) {
         let mut wholes = wholes.into_iter();
         while !wholes.as_slice().is_empty() && self.remote.is_connected() {
             let hash = move || {
@@ -152,22 +208,76 @@ impl OwnBytes {
         for (whole, attr) in wholes.into_iter().zip(vouched) {
             match attr {
                 Some(attr) => self.keep(whole, &attr, asked),
-                None => self.state.lock().records.again(whole, Instant::now()),
+                None => {
+                    let (id, number) = (whole.node.id, whole.number);
+                    let mut state = self.state.lock();
+                    state.records.again(id, number, Instant::now());
+                }
             }
         }
     }
 
     /// Gives the caches what the host has vouched for.
     fn keep(&self, whole: Whole, attr: &Attr, asked: Instant) {
-        let Whole { node, pieces, .. } = whole;
-        let bytes = pieces.bytes() as u64;
-        if attr.id != node.id || attr.size != bytes {
+        let bytes = whole.pieces.bytes() as u64;
+        if attr.id != whole.node.id || attr.size != bytes {
             return;
         }
+        // Of what was changed meanwhile this was a version, and nobody will ask for it.
+        let kept = self
+            .state
+            .lock()
+            .records
+            .answered(whole.node.id, whole.number);
+        if kept.is_none() {
+            return;
+        }
+        drop(kept);
+        let Whole { node, pieces, .. } = whole;
+        let pieces = Arc::unwrap_or_clone(pieces);
         add(&self.stats.kept_files, 1);
         add(&self.stats.kept_bytes, bytes);
         node.learn_content(attr, Heard::since(asked));
         self.fetcher.keep(&node, attr, pieces.into_chunks());
+    }
+}
+
+/// A change of content that is under way. If nobody says how it ended, nobody knows what the file holds.
+pub struct Changing<'a> {
+    own: &'a OwnBytes,
+    node: &'a Arc<Node>,
+    mark: Option<Mark>,
+}
+
+impl Changing<'_> {
+    /// `data` was taken to be written at `offset`.
+    pub fn wrote(self, offset: u64, data: &[u8]) {
+        self.end(&Changed::Written(offset, data));
+    }
+
+    /// `data` was put at the end, which was at `offset`.
+    pub fn appended(self, offset: u64, data: &[u8]) {
+        self.end(&Changed::Appended(offset, data));
+    }
+
+    /// The file was made `size` long, as was asked for at `asked`.
+    pub fn cut(self, size: u64, asked: Instant) {
+        self.end(&Changed::Cut(size, asked));
+    }
+
+    fn end(mut self, how: &Changed<'_>) {
+        if let Some(mark) = self.mark.take() {
+            self.own.state.lock().records.changed(self.node, mark, how);
+        }
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            let mut state = self.own.state.lock();
+            state.records.changed(self.node, mark, &Changed::Otherwise);
+        }
     }
 }
 

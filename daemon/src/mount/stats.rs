@@ -173,6 +173,8 @@ counters! {
         kept_files,
         /// Their bytes.
         kept_bytes,
+        /// Bytes of files made or emptied here that were read from what was written to them.
+        read_bytes,
     }
 }
 

@@ -350,58 +350,6 @@ impl Vfs {
         self.inodes.forget(ino, lookups);
     }
 
-    /// Attributes, and how much longer the kernel may believe them.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] if the node is no longer where it was and nothing holds it open.
-    pub async fn getattr(
-        &self,
-        ino: Ino,
-        handle: Option<HandleId>,
-    ) -> Result<(Attr, Duration), FsError> {
-        let open = handle.and_then(|id| self.handles.file(id).ok());
-        let node = match &open {
-            Some(file) => file.node.clone(),
-            None => self.inodes.get(ino)?,
-        };
-        if let Some(attr) = Self::attr_before_made(&node) {
-            return Ok((attr, Duration::ZERO));
-        }
-        if node.is_retired() {
-            // What the host tells of the file, it tells of the node that has its name now.
-            let node = self.inodes.by_id(node.id).unwrap_or(node);
-            let (attr, _) = self.attr_of(&node).await?;
-            return Ok((attr, Duration::ZERO));
-        }
-        if node.ino == Ino::ROOT {
-            return self.root_attr(&node).await;
-        }
-        let recent = just_told(&node);
-        match self.attr_of(&node).await {
-            // Unlinked or renamed over, but open or found a moment ago: what was last known of it stays
-            // true enough.
-            Err(FsError::Stale) if open.is_some() || recent => Ok((node.attr(), Duration::ZERO)),
-            other => other,
-        }
-    }
-
-    /// Attributes of the root are always to be had: umount(8), `df` and shells look at the mount point,
-    /// and must not hang with the host.
-    async fn root_attr(&self, root: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
-        if self.remote.is_connected()
-            && let Ok(told) = tokio::time::timeout(PATIENCE_ROOT, self.attr_of(root)).await
-        {
-            return told;
-        }
-        Ok((root.attr(), Duration::ZERO))
-    }
-
-    async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
-        self.settle(node).await?;
-        let attr = self.beliefs.attr(node).await?;
-        Ok((attr, self.beliefs.attr_ttl(node)))
-    }
-
     /// Opens a directory.
     ///
     /// # Errors

@@ -204,6 +204,8 @@ pub struct MountReport {
     pub kept_files: u64,
     /// Their bytes.
     pub kept_bytes: u64,
+    /// Bytes that programs read of files made or emptied here, from what was written to them.
+    pub own_read_bytes: u64,
     /// Bytes that programs wrote and the host has not answered for yet.
     pub dirty_bytes: u64,
     /// Times a program waited for room before it could write.

@@ -129,28 +129,32 @@ impl Hand {
         let path = self.root.join(&record.name);
         let done = match (turn.exists(), self.dice.roll(4)) {
             (false, 0) => {
-                let bytes = record.contents(turn.begin(true));
+                let bytes = record.contents(turn.begin(true, self.does("replaces")));
                 self.replace(&path, &bytes)
             }
             (false, _) => {
-                let bytes = record.contents(turn.begin(true));
+                let bytes = record.contents(turn.begin(true, self.does("makes")));
                 create(&path, &bytes)
             }
             (true, 0) => {
-                turn.begin(false);
+                turn.begin(false, self.does("removes"));
                 std::fs::remove_file(&path)
             }
             (true, 1) => {
-                let bytes = record.contents(turn.begin(true));
+                let bytes = record.contents(turn.begin(true, self.does("rewrites")));
                 std::fs::write(&path, bytes)
             }
             (true, _) => {
-                let bytes = record.contents(turn.begin(true));
+                let bytes = record.contents(turn.begin(true, self.does("replaces")));
                 self.replace(&path, &bytes)
             }
         };
         turn.done();
         done.map_err(|error| format!("changing {}: {error}", path.display()))
+    }
+
+    fn does(&self, what: &str) -> String {
+        format!("{} {what}", self.seed)
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {

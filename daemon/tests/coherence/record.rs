@@ -19,9 +19,11 @@ pub(crate) struct Record {
     states: Mutex<Vec<State>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct State {
     exists: bool,
+    /// Who did what.
+    by: String,
     /// When the call that made it had returned.
     done: Option<Instant>,
 }
@@ -55,6 +57,7 @@ impl Record {
     pub(crate) fn new(name: String, bound: Duration) -> Self {
         let absent = State {
             exists: false,
+            by: String::new(),
             done: Some(Instant::now()),
         };
         Self {
@@ -128,10 +131,11 @@ impl Record {
             }
             other => format!("{other:?}"),
         };
+        let before = states.len().saturating_sub(4);
+        let lately: Vec<_> = states[before..].iter().map(|state| &*state.by).collect();
         Err(format!(
-            "{}: saw {shown}, may be of {possible:?}, the last of which exists: {}",
+            "{}: saw {shown}, may be of {possible:?}; lately: {lately:?}",
             self.name,
-            states[states.len() - 1].exists,
         ))
     }
 }
@@ -144,9 +148,13 @@ impl Turn<'_> {
     }
 
     /// Begins the next state; its number.
-    pub(crate) fn begin(&self, exists: bool) -> usize {
+    pub(crate) fn begin(&self, exists: bool, by: String) -> usize {
         let mut states = self.record.states.lock();
-        states.push(State { exists, done: None });
+        states.push(State {
+            exists,
+            by,
+            done: None,
+        });
         states.len() - 1
     }
 

@@ -6,7 +6,7 @@ mod maker;
 #[path = "../model/world.rs"]
 mod world;
 
-use maker::{CALLER, Maker, RTT, world_with};
+use maker::{CALLER, Maker, New, RTT, world_with};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use world::World;
 use wormhole::mount::error::FsError;
+use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
 use wormhole_protocol::{Attr, AttrChange, Fault, LockOwner, RenameHow, SyncWhat, XattrHow};
 
@@ -88,6 +89,47 @@ async fn many_at_once_find_files_in_stock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_writes_a_file_anew_waits_twice() {
+    let world = world_with(&["d"]);
+    for name in ["f", "g"] {
+        fs::write(world.folder().join("d").join(name), "a longer content").unwrap();
+    }
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let how = OpenHow {
+        writes: true,
+        truncates: true,
+        ..OpenHow::default()
+    };
+    for name in ["f", "g"] {
+        let found = maker.vfs.lookup(dir, name.as_bytes()).await.unwrap();
+        let ino = found.unwrap().node.ino;
+        let began = Instant::now();
+        let handle = maker.vfs.open(CALLER, ino, how).await.unwrap().handle;
+        let file = New { handle, ino };
+        maker.write(file, "new").await.unwrap();
+        assert_eq!(maker.vfs.read(handle, 0, 100).await.unwrap(), b"new"[..]);
+        maker.close(file).await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= 2 * RTT && took < RTT * 24 / 10, "{took:?}");
+        let there = world.folder().join("d").join(name);
+        assert_eq!(fs::read(there).unwrap(), b"new");
+    }
+    // What another handle has written goes as well.
+    let found = maker.vfs.lookup(dir, b"f").await.unwrap();
+    let ino = found.unwrap().node.ino;
+    let handle = maker.vfs.open(CALLER, ino, how).await.unwrap().handle;
+    maker.write(New { handle, ino }, "longer").await.unwrap();
+    let second = maker.vfs.open(CALLER, ino, how).await.unwrap().handle;
+    maker.vfs.write(second, 0, b"x").await.unwrap();
+    for handle in [handle, second] {
+        maker.close(New { handle, ino }).await.unwrap();
+    }
+    assert_eq!(fs::read(world.folder().join("d/f")).unwrap(), b"x");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_looks_at_a_new_file_before_writing_waits_for_nobody() {
     let world = world_with(&["d"]);
     let maker = Maker::new(&world, 1).await;
@@ -95,7 +137,7 @@ async fn who_looks_at_a_new_file_before_writing_waits_for_nobody() {
     maker.far(RTT);
     let file = maker.create(dir, "f", true).await.unwrap();
     let began = Instant::now();
-    let look = || maker.vfs.getattr(file.ino, Some(file.handle));
+    let look = || maker.vfs.getattr(file.ino, None);
     let (before, ttl) = look().await.unwrap();
     assert_eq!((began.elapsed(), ttl), (Duration::ZERO, Duration::ZERO));
     maker.write(file, "four").await.unwrap();
@@ -115,11 +157,7 @@ async fn whoever_looks_here_sees_what_was_made() {
     maker.far(RTT);
     let file = maker.create(dir, "f", true).await.unwrap();
     maker.write(file, "four").await.unwrap();
-    let (attr, _) = maker
-        .vfs
-        .getattr(file.ino, Some(file.handle))
-        .await
-        .unwrap();
+    let (attr, _) = maker.vfs.getattr(file.ino, None).await.unwrap();
     let on_disk = || fs::metadata(world.folder().join("d/f")).unwrap();
     assert_eq!(
         (attr.size, attr.id.inode),

@@ -67,6 +67,7 @@ fn forbidden() -> Vec<Request> {
     let mode = LockMode::Shared;
     vec![
         change(Change::Open {
+            truncate: false,
             node: node("f"),
             access: Access::Read,
             open: OpenId(1),

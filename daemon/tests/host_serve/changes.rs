@@ -62,7 +62,15 @@ impl Mount {
     pub(crate) async fn open(&self, node: NodeRef, open: u64) -> Result<Attr, Fault> {
         let access = Access::ReadWrite;
         let open = OpenId(open);
-        attr(self.change(Change::Open { node, access, open }).await?)
+        attr(
+            self.change(Change::Open {
+                truncate: false,
+                node,
+                access,
+                open,
+            })
+            .await?,
+        )
     }
 
     pub(crate) async fn create(&self, dir: &str, entry: &str, open: u64) -> Result<Attr, Fault> {
@@ -242,6 +250,7 @@ fn every_change() -> Vec<Change> {
     let extent = Extent::new(0, 1).unwrap();
     vec![
         Change::Open {
+            truncate: false,
             node: f.clone(),
             access,
             open,

@@ -182,10 +182,33 @@ async fn bytes_are_copied_within_the_host() {
 }
 
 #[tokio::test]
+async fn a_file_is_cut_as_it_is_opened_to_be_written() {
+    let (world, mount) = writable().await;
+    world.write("f", "content");
+    let open = |access, truncate, open| {
+        mount.change(Change::Open {
+            node: node("f"),
+            access,
+            truncate,
+            open: OpenId(open),
+        })
+    };
+    assert_eq!(open(Access::Read, true, 0).await, Err(Fault::Invalid));
+    let kept = attr_of(open(Access::ReadWrite, false, 1).await);
+    assert_eq!(kept.size, 7);
+    let cut = attr_of(open(Access::ReadWrite, true, 2).await);
+    assert_eq!(cut.size, 0);
+    assert_ne!(kept.version, cut.version);
+    mount.write(2, 0, b"new").await.unwrap();
+    assert_eq!(fs::read(world.at("f")).unwrap(), b"new");
+}
+
+#[tokio::test]
 async fn opens_are_for_what_they_say_and_bounded() {
     let (world, mount) = writable().await;
     world.write("f", "x");
     let reading = Change::Open {
+        truncate: false,
         node: node("f"),
         access: Access::Read,
         open: OpenId(0),

@@ -270,6 +270,7 @@ fn changes_of(dir: &str, file: &str) -> Vec<Change> {
     };
     vec![
         Change::Open {
+            truncate: false,
             node: node(&at),
             access: Access::ReadWrite,
             open: OpenId(1),

@@ -53,6 +53,7 @@ async fn two() -> (World, Arc<Mount>, Arc<Mount>) {
     for number in [1, 2] {
         let (mount, _) = mount(&world, &service, Access::ReadWrite, number).await;
         let open = Change::Open {
+            truncate: false,
             node: node("f"),
             access: Access::ReadWrite,
             open: OPEN,

@@ -29,10 +29,11 @@ pub(crate) struct Mount {
 
 type Done<T> = Result<T, FsError>;
 
-fn how(appends: bool) -> OpenHow {
+fn how(appends: bool, truncates: bool) -> OpenHow {
     OpenHow {
         writes: true,
         appends,
+        truncates,
         ..OpenHow::default()
     }
 }
@@ -82,7 +83,7 @@ impl Mount {
         let dir = self.dir(dir).await?;
         let (found, opened) = self
             .vfs
-            .create(CALLER, dir, name.as_bytes(), create, how(false))
+            .create(CALLER, dir, name.as_bytes(), create, how(false, false))
             .await?;
         Ok(Open {
             handle: opened.handle,
@@ -90,12 +91,17 @@ impl Mount {
         })
     }
 
-    pub(crate) async fn open(&self, dir: &str, name: &str, appends: bool) -> Done<Open> {
+    pub(crate) async fn open(
+        &self,
+        dir: &str,
+        name: &str,
+        (appends, truncates): (bool, bool),
+    ) -> Done<Open> {
         let (ino, attr) = self.look(self.dir(dir).await?, name).await?;
         if attr.kind == FileKind::Directory {
             return Err(FsError::Fault(Fault::IsDirectory));
         }
-        let opened = self.vfs.open(CALLER, ino, how(appends)).await?;
+        let opened = self.vfs.open(CALLER, ino, how(appends, truncates)).await?;
         Ok(Open {
             handle: opened.handle,
             ino,

@@ -1,6 +1,7 @@
 //! What is done: operations on few names, so that they meet.
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use wormhole_protocol::RenameHow;
 
 /// Directories that names are in: the root, and two that may be there or not.
@@ -27,6 +28,7 @@ pub(crate) enum Op {
         at: At,
         slot: usize,
         appends: bool,
+        truncates: bool,
     },
     Close {
         slot: usize,
@@ -135,8 +137,9 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (at(), slot(), any::<bool>(), any::<bool>()).prop_map(
             |(at, slot, exclusive, truncate)| Op::Create { at, slot, exclusive, truncate }
         ),
-        3 => (at(), slot(), any::<bool>())
-            .prop_map(|(at, slot, appends)| Op::Open { at, slot, appends }),
+        3 => (at(), slot(), any::<bool>(), select(vec![false, false, true])).prop_map(
+            |(at, slot, appends, truncates)| Op::Open { at, slot, appends, truncates }
+        ),
         2 => slot().prop_map(|slot| Op::Close { slot }),
         6 => (slot(), size(), len(), any::<u8>())
             .prop_map(|(slot, offset, len, seed)| Op::Write { slot, offset, len, seed }),
@@ -253,6 +256,7 @@ pub(crate) fn seeds() -> Vec<Vec<Step>> {
                     at: (0, 0),
                     slot: 1,
                     appends: true,
+                    truncates: false,
                 },
             ),
             step(
@@ -261,6 +265,7 @@ pub(crate) fn seeds() -> Vec<Vec<Step>> {
                     at: (0, 0),
                     slot: 1,
                     appends: true,
+                    truncates: false,
                 },
             ),
             cut(0, write(1, 0, 1000)),

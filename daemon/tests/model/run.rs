@@ -229,16 +229,27 @@ impl Run {
                 let expected = self.tree.create(place, exclusive, truncate);
                 (got, expected, slot, false)
             }
-            Op::Open { at, slot, appends } => {
+            Op::Open {
+                at,
+                slot,
+                appends,
+                truncates,
+            } => {
                 let Some(place) = self.place(at) else {
                     return Ok(());
                 };
                 let (dir, name) = text(at);
-                let got = with_cut(here, step.cut, here.open(dir, name, appends)).await;
+                let got =
+                    with_cut(here, step.cut, here.open(dir, name, (appends, truncates))).await;
                 let expected = match self.tree.find(place) {
                     None => Err(Fault::NotFound),
                     Some(id) if self.tree.is_dir(id) => Err(Fault::IsDirectory),
-                    Some(id) => Ok(id),
+                    Some(id) => {
+                        if truncates {
+                            self.tree.bytes_mut(id).clear();
+                        }
+                        Ok(id)
+                    }
                 };
                 (got, expected, slot, appends)
             }

@@ -1,7 +1,9 @@
 //! What operations cost in requests and bytes.
 
+use super::pair::{Pair, writable};
 use super::*;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// Long enough that a slow machine does not turn a count into a race with the clock.
@@ -145,4 +147,40 @@ async fn small_files_read_by_many_threads_come_in_bulk_whole_and_once() {
     let twice = snapshot.read.fetched_bytes - all;
     assert!(twice <= few, "{twice} bytes of {all} came twice");
     stage.end().await;
+}
+
+/// The kernel asks for the length before it reads from a file that was written to; programs that ask for the attributes are
+/// told those of the host.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_what_is_being_written_asks_nobody_and_who_looks_at_it_is_told_what_the_host_says()
+ {
+    let mut pair = Pair::with(&believing(), writable()).await;
+    pair.unmount(1).await;
+    let (mnt, share) = (pair.a(), pair.share());
+    blocking(move || {
+        assert_eq!(fs::read_dir(&mnt).unwrap().count(), 0);
+        let open = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(mnt.join("file"));
+        let file = open.unwrap();
+        let mut buffer = [0; 100];
+        for n in 0..20_u64 {
+            file.write_all_at(b"section", n * 10_000).unwrap();
+            assert_eq!(file.read_at(&mut buffer, n * 10_000).unwrap(), 7);
+            assert_eq!(file.read_at(&mut buffer, n * 10_000 / 2).unwrap().min(7), 7);
+        }
+        let (here, there) = (
+            file.metadata().unwrap(),
+            share.join("file").metadata().unwrap(),
+        );
+        assert_eq!(here.modified().unwrap(), there.modified().unwrap());
+        assert_eq!((here.len(), there.len()), (190_007, 190_007));
+    })
+    .await;
+    let remote = pair.mounted(0).snapshot().remote;
+    assert_eq!(remote.read, 0, "{remote:?}");
+    assert!(remote.getattr <= 2, "{remote:?}");
+    pair.end().await;
 }

@@ -105,10 +105,13 @@ fn open_change() -> impl Strategy<Value = Change> {
         open(),
     );
     prop_oneof![
-        (node(), access(), open()).prop_map(|(node, access, open)| Change::Open {
-            node,
-            access,
-            open,
+        (node(), access(), any::<bool>(), open()).prop_map(|(node, access, truncate, open)| {
+            Change::Open {
+                node,
+                access,
+                truncate,
+                open,
+            }
         }),
         create.prop_map(
             |(dir, name, mode, exclusive, truncate, open)| Change::Create {

@@ -74,11 +74,13 @@ fn opens() -> Vec<Change> {
     };
     vec![
         Change::Open {
+            truncate: false,
             node: file(),
             access: Access::Read,
             open: OpenId(0),
         },
         Change::Open {
+            truncate: true,
             node: file(),
             access: Access::ReadWrite,
             open: OpenId(u64::MAX),

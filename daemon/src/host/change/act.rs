@@ -111,7 +111,12 @@ impl<'a> Act<'a> {
 fn leaves_traces(change: &Change) -> bool {
     !matches!(
         change,
-        Change::Open { .. } | Change::Sync { .. } | Change::SyncDir { .. } | Change::Copy { .. }
+        Change::Open {
+            truncate: false,
+            ..
+        } | Change::Sync { .. }
+            | Change::SyncDir { .. }
+            | Change::Copy { .. }
     )
 }
 
@@ -149,7 +154,12 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
         Change::Write { open, .. }
         | Change::Append { open, .. }
         | Change::Allocate { open, .. } => [opened(core, *open, false), None],
-        Change::SetAttr { node, .. }
+        Change::Open {
+            node,
+            truncate: true,
+            ..
+        }
+        | Change::SetAttr { node, .. }
         | Change::SetXattr { node, .. }
         | Change::RemoveXattr { node, .. } => {
             let there = node
@@ -158,7 +168,9 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
             [there.then(|| content(node.path.clone(), false)), None]
         }
         // A copy is made of writings.
-        Change::Open { .. }
+        Change::Open {
+            truncate: false, ..
+        }
         | Change::Sync { .. }
         | Change::SyncDir { .. }
         | Change::Copy { .. } => [None, None],

@@ -34,7 +34,12 @@ pub(super) fn apply(
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
     match change {
-        Change::Open { node, access, open } => open_node(core, node, *access, *open),
+        Change::Open {
+            node,
+            access,
+            truncate,
+            open,
+        } => open_node(core, act, node, (*access, *truncate), *open),
         Change::Create {
             dir,
             name,
@@ -74,12 +79,30 @@ pub(super) fn apply(
     }
 }
 
-fn open_node(core: &Core, node: &NodeRef, access: Access, number: OpenId) -> Result<Reply, Fault> {
+fn open_node(
+    core: &Core,
+    act: &Act<'_>,
+    node: &NodeRef,
+    (access, truncate): (Access, bool),
+    number: OpenId,
+) -> Result<Reply, Fault> {
+    if truncate && !access.writes() {
+        return Err(Fault::Invalid);
+    }
     let room = core.held.room()?;
     let found = core.with_descriptors(|| find(core, node))?;
     found.is_file()?;
     let (fd, readable) = reopen(core, &found.fd, access)?;
-    let attr = found.attr(core)?;
+    let attr = match truncate {
+        true => {
+            let emptied = empty(core, act, &fd);
+            act.through(&fd, Some(&node.path));
+            emptied?;
+            act.done();
+            super::place::attr_now(core, &fd)?
+        }
+        false => found.attr(core)?,
+    };
     let names = core.service.other_names();
     names.found(found.id(), found.stx.stx_nlink.into(), &node.path);
     let path = Some(node.path.clone());
@@ -213,8 +236,7 @@ fn open_present(
         }
         let (fd, readable) = reopen(core, &node, Access::ReadWrite)?;
         if truncate {
-            ftruncate(&fd, 0).map_err(fault::of_change)?;
-            owner::written(core, act, &fd)?;
+            empty(core, act, &fd)?;
         }
         if let Some(path) = &place.path {
             let names = core.service.other_names();
@@ -226,6 +248,11 @@ fn open_present(
         Ok((id, fd, readable)) => Ok(Open::new(id, fd, Access::ReadWrite, readable, room)),
         Err(fault) => Err((fault, room)),
     }
+}
+
+fn empty(core: &Core, act: &Act<'_>, file: &OwnedFd) -> Result<(), Fault> {
+    ftruncate(file, 0).map_err(fault::of_change)?;
+    owner::written(core, act, file).map(drop)
 }
 
 fn change_bytes(

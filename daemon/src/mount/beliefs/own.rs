@@ -174,11 +174,7 @@ impl Beliefs {
         let Some((dir, name)) = node.and_then(Node::place) else {
             return;
         };
-        let crossed = self
-            .own
-            .name_since(dir.id, &name, asked)
-            .is_some_and(|known| known.by == By::Host);
-        if crossed {
+        if self.is_crossed(dir.id, &name, asked) {
             return self.doubt_name(dir.id, &name, now);
         }
         let heard = self.of_change(Some(dir.id), asked);

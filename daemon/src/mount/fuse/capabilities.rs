@@ -20,6 +20,8 @@ pub(super) fn request_capabilities(config: &mut KernelConfig, writes: bool, host
         InitFlags::FUSE_CACHE_SYMLINKS,
         // Pages go when attributes say that the file changed.
         InitFlags::FUSE_AUTO_INVAL_DATA,
+        // Who opens a file to write it anew does so in one request.
+        InitFlags::FUSE_ATOMIC_O_TRUNC,
         // Files that are open past the page cache can be mapped, as they can on a disk.
         InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     ];

@@ -71,7 +71,7 @@ impl Skin {
         let (vfs, caller, how) = (self.vfs.clone(), caller(request), open_how(flags));
         // Where nothing can be written, nothing can be cut off either.
         let how = OpenHow {
-            writes: how.writes || flags & libc::O_TRUNC != 0,
+            writes: how.writes || how.truncates,
             ..how
         };
         let (writes, skin) = (self.writes(), self.clone());

@@ -236,6 +236,7 @@ pub(super) fn open_how(flags: i32) -> OpenHow {
         appends,
         syncs: syncs.filter(|_| direct),
         direct,
+        truncates: flags & libc::O_TRUNC != 0,
     }
 }
 

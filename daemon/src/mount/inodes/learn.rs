@@ -3,6 +3,7 @@
 
 use super::node::Node;
 use crate::mount::heard::Heard;
+use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 use wormhole_protocol::Attr;
 
@@ -93,6 +94,7 @@ impl Node {
         if attr.id != self.id {
             return;
         }
+        self.unasked.fetch_add(1, Relaxed);
         let may_cross = belief.own.is_some_and(|own| own >= crossing);
         belief.news = Some(now);
         if may_cross && attr.changed <= belief.attr.changed && !is_same(&belief.attr, attr) {
@@ -106,6 +108,7 @@ impl Node {
 
     /// Stops believing the attributes until they are told again.
     pub fn doubt(&self, now: Instant) {
+        self.unasked.fetch_add(1, Relaxed);
         self.belief.lock().doubted = Some(now);
     }
 }

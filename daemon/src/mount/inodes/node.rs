@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, ContentVersion, FileId, FileKind, Name, NodeRef, RelPath};
@@ -64,6 +64,8 @@ pub struct Node {
     pub(super) ours: AtomicBool,
     /// What is done to it later.
     pub(super) late: Mutex<Option<Late>>,
+    /// How often the host spoke of it unasked, or it was found not to be as believed.
+    pub(super) unasked: AtomicU64,
 }
 
 impl Node {
@@ -94,6 +96,7 @@ impl Node {
             making: OnceLock::new(),
             ours: AtomicBool::new(false),
             late: Mutex::default(),
+            unasked: AtomicU64::new(0),
         }
     }
 
@@ -187,6 +190,12 @@ impl Node {
     pub fn fresh_attr(&self, terms: &Terms) -> Option<Attr> {
         let belief = self.belief.lock();
         (terms.believes(belief.heard) && belief.doubted.is_none()).then_some(belief.attr)
+    }
+
+    /// How often the host spoke of it unasked, or it was found not to be as believed: as long as that stays the same,
+    /// nobody else is known to have changed it.
+    pub fn unasked(&self) -> u64 {
+        self.unasked.load(Relaxed)
     }
 
     /// Whether the attributes are known not to be true any more.

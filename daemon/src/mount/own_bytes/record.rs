@@ -1,7 +1,11 @@
 //! What was written to files from their beginnings on, while it is not known to be all there is.
 //!
 //! Plain data, bounded: of a file up to [`FILE_BYTES_MAX`], of all files as much as the table was made for and no more than
-//! [`FILES_MAX`]; the oldest go first. What leaves a hole is forgotten.
+//! [`FILES_MAX`]; the oldest go first. What leaves a hole is forgotten, unless the file was empty before.
+//!
+//! A file that was empty when its record began holds what was written since and zeros, as far as this mount changed it:
+//! its record is *complete*, and says since when. Changes that were under way at the same time may have been applied in
+//! either order: no record of a file that had such is complete.
 
 use crate::mount::inodes::Node;
 use bytes::Bytes;
@@ -12,7 +16,7 @@ use tokio::time::Instant;
 use wormhole_protocol::limits::{CHUNK_BYTES, VOUCH_BYTES_MAX, VOUCH_FILES_MAX};
 use wormhole_protocol::{BytesDigest, FileId};
 
-/// Longest file of which what is written is remembered.
+/// Longest file the host is asked about.
 pub(super) const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const _: () = assert!(FILE_BYTES_MAX as u64 <= VOUCH_BYTES_MAX);
 /// Files at a time.
@@ -22,7 +26,7 @@ const FILES_MAX: usize = 4096;
 const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(2_500)];
 
 /// The bytes of a file so far: each piece a chunk, all but the last full.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Pieces {
     pieces: Vec<Vec<u8>>,
     bytes: usize,
@@ -52,7 +56,32 @@ impl Pieces {
         }
     }
 
+    /// Zeros up to `bytes`, which is beyond the end.
+    fn extend(&mut self, bytes: usize) {
+        static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+        while self.bytes < bytes {
+            self.put(self.bytes, &ZEROS[..(bytes - self.bytes).min(CHUNK_BYTES)]);
+        }
+    }
+
+    /// Up to `len` bytes from `offset` on; fewer only at the end.
+    fn read(&self, offset: u64, len: u64) -> Bytes {
+        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.bytes);
+        let (mut at, until) = (within(offset), within(offset.saturating_add(len)));
+        let mut bytes = Vec::with_capacity(until - at);
+        while at < until {
+            let (piece, from) = (&self.pieces[at / CHUNK_BYTES], at % CHUNK_BYTES);
+            let part = &piece[from..piece.len().min(from + until - at)];
+            bytes.extend_from_slice(part);
+            at += part.len();
+        }
+        Bytes::from(bytes)
+    }
+
     fn cut(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return *self = Self::default();
+        }
         self.pieces.truncate(bytes.div_ceil(CHUNK_BYTES));
         if let Some(last) = self.pieces.last_mut() {
             last.truncate(bytes - (bytes - 1) / CHUNK_BYTES * CHUNK_BYTES);
@@ -75,24 +104,100 @@ impl Pieces {
 }
 
 /// A file whose bytes are all here, as far as this mount knows.
+#[derive(Clone)]
 pub(super) struct Whole {
     pub(super) node: Arc<Node>,
-    pub(super) pieces: Pieces,
-    /// Times the host was asked.
-    pub(super) asked: usize,
+    pub(super) pieces: Arc<Pieces>,
+    /// Which of all records that were begun.
+    pub(super) number: u64,
+}
+
+/// Since when a record is complete, and how often the host had spoken of the file unasked by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Complete {
+    pub(super) since: Instant,
+    pub(super) unasked: u64,
 }
 
 struct Record {
     whole: Whole,
-    /// When it was closed, if it was not written since.
+    /// When it was closed, if it was not changed since and nobody is being asked.
     closed: Option<Instant>,
-    /// Which of all that were begun.
-    number: u64,
+    /// The host is being asked about it as it is.
+    is_asking: bool,
+    /// Times the host was asked.
+    asked: usize,
+    complete: Option<Complete>,
+    /// It was not closed since it was begun or changed.
+    is_being_written: bool,
+    /// Changes that are under way.
+    changing: usize,
+    /// More than one was, since there last was none.
+    mixed: bool,
+}
+
+/// A change that is under way: of which record, and how often the host had spoken of the file when it began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    number: Option<u64>,
+    unasked: u64,
+}
+
+/// How a change ended.
+pub(super) enum Changed<'a> {
+    /// These bytes are there.
+    Written(u64, &'a [u8]),
+    /// These were put at the end, which was there.
+    Appended(u64, &'a [u8]),
+    /// It is so long now; empty, it was so not before this was asked for.
+    Cut(u64, Instant),
+    /// Nobody knows.
+    Otherwise,
 }
 
 impl Record {
+    /// Puts bytes into it; whether all that the file holds can still be known.
+    fn put(&mut self, offset: u64, data: &[u8], bytes_max: usize) -> bool {
+        let bytes_max = self.bytes_max(bytes_max);
+        let pieces = Arc::make_mut(&mut self.whole.pieces);
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let is_hole = at > pieces.bytes();
+        if at.saturating_add(data.len()) > bytes_max || is_hole && self.complete.is_none() {
+            return false;
+        }
+        if is_hole && !data.is_empty() {
+            pieces.extend(at);
+        }
+        pieces.put(at.min(pieces.bytes()), data);
+        true
+    }
+
+    /// Makes it so long; whether all that the file holds can still be known.
+    fn cut(&mut self, size: u64, bytes_max: usize) -> bool {
+        let bytes_max = self.bytes_max(bytes_max);
+        let pieces = Arc::make_mut(&mut self.whole.pieces);
+        match usize::try_from(size) {
+            Ok(size) if size <= pieces.bytes() => pieces.cut(size),
+            Ok(size) if size <= bytes_max && self.complete.is_some() => pieces.extend(size),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What is only to be asked about is worth no more than can be asked about.
+    fn bytes_max(&self, bytes_max: usize) -> usize {
+        match self.complete {
+            Some(_) => bytes_max,
+            None => bytes_max.min(FILE_BYTES_MAX),
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        self.is_being_written && !self.mixed
+    }
+
     fn due(&self) -> Option<Instant> {
-        Some(self.closed? + REST[self.whole.asked])
+        Some(self.closed? + REST[self.asked])
     }
 }
 
@@ -128,21 +233,108 @@ impl Records {
         }
     }
 
-    /// `data` was written.
-    pub(super) fn wrote(&mut self, node: &Arc<Node>, offset: u64, data: &[u8]) {
-        let Some(record) = self.record(node, offset) else {
+    /// The file was empty then.
+    pub(super) fn begin(&mut self, node: &Arc<Node>, empty: Complete) {
+        if self.files.contains_key(&node.id) {
             return;
-        };
-        let before = record.whole.pieces.bytes();
-        let at = usize::try_from(offset).ok().filter(|at| *at <= before);
-        let Some(at) = at.filter(|at| at + data.len() <= FILE_BYTES_MAX) else {
-            self.forget(node.id);
-            return;
-        };
-        record.closed = None;
-        record.whole.pieces.put(at, data);
-        self.bytes += record.whole.pieces.bytes() - before;
+        }
+        self.insert(node);
+        if let Some(record) = self.files.get_mut(&node.id) {
+            record.complete = Some(empty);
+        }
         self.shed();
+    }
+
+    /// A change of it begins: `from_start` if what it holds from then on is known from its beginning on.
+    pub(super) fn change(&mut self, node: &Arc<Node>, from_start: bool) -> Mark {
+        if from_start && !self.files.contains_key(&node.id) {
+            self.insert(node);
+        }
+        let mut mark = Mark {
+            number: None,
+            unasked: node.unasked(),
+        };
+        let Some(record) = self.files.get_mut(&node.id) else {
+            return mark;
+        };
+        record.mixed |= record.changing > 0;
+        record.changing += 1;
+        record.closed = None;
+        record.is_asking = false;
+        record.is_being_written = true;
+        mark.number = Some(record.whole.number);
+        self.shed();
+        mark
+    }
+
+    /// A change of it ended.
+    pub(super) fn changed(&mut self, node: &Arc<Node>, mark: Mark, how: &Changed<'_>) {
+        let bytes_max = self.bytes_max;
+        let Some(record) = self.files.get_mut(&node.id) else {
+            return;
+        };
+        if mark.number != Some(record.whole.number) {
+            return self.forget(node.id);
+        }
+        if record.mixed {
+            record.complete = None;
+        }
+        let mixed = record.mixed;
+        record.changing -= 1;
+        record.mixed &= record.changing > 0;
+        let before = record.whole.pieces.bytes();
+        let is_known = match *how {
+            Changed::Written(offset, data) => record.put(offset, data, bytes_max),
+            Changed::Appended(offset, data) => {
+                offset == before as u64 && record.put(offset, data, bytes_max)
+            }
+            Changed::Cut(0, since) if !mixed => {
+                record.cut(0, bytes_max);
+                record.complete = Some(Complete {
+                    since,
+                    unasked: mark.unasked,
+                });
+                true
+            }
+            Changed::Cut(size, _) => size > 0 && record.cut(size, bytes_max),
+            Changed::Otherwise => false,
+        };
+        self.bytes = self.bytes + record.whole.pieces.bytes() - before;
+        match is_known {
+            true => self.shed(),
+            false => self.forget(node.id),
+        }
+    }
+
+    /// Since when all is known that the file holds, if it is and while it is being written.
+    pub(super) fn complete(&self, node: &Arc<Node>) -> Option<Complete> {
+        let record = self.files.get(&node.id)?;
+        let is_it = Arc::ptr_eq(&record.whole.node, node);
+        record.complete.filter(|_| is_it && record.is_readable())
+    }
+
+    /// What it holds, if that is still known.
+    pub(super) fn read(
+        &self,
+        node: &Node,
+        known: Complete,
+        offset: u64,
+        len: u64,
+    ) -> Option<Bytes> {
+        let pieces = self.still(node, known)?;
+        Some(pieces.read(offset, len))
+    }
+
+    /// How much.
+    pub(super) fn size(&self, node: &Node, known: Complete) -> Option<u64> {
+        let pieces = self.still(node, known)?;
+        Some(pieces.bytes() as u64)
+    }
+
+    fn still(&self, node: &Node, known: Complete) -> Option<&Pieces> {
+        let record = self.files.get(&node.id)?;
+        let is_it = record.complete == Some(known) && record.is_readable();
+        is_it.then_some(&record.whole.pieces)
     }
 
     fn shed(&mut self) {
@@ -154,46 +346,27 @@ impl Records {
         }
     }
 
-    fn record(&mut self, node: &Arc<Node>, offset: u64) -> Option<&mut Record> {
-        if offset == 0 && !self.files.contains_key(&node.id) {
-            self.insert(
-                Whole {
-                    node: node.clone(),
-                    pieces: Pieces::default(),
-                    asked: 0,
-                },
-                None,
-            );
-        }
-        self.files.get_mut(&node.id)
-    }
-
-    fn insert(&mut self, whole: Whole, closed: Option<Instant>) {
-        let (id, number) = (whole.node.id, self.begun);
+    /// Begins a record, of which nothing is known yet.
+    fn insert(&mut self, node: &Arc<Node>) {
+        self.forget(node.id);
+        let number = self.begun;
         self.begun += 1;
-        self.bytes += whole.pieces.bytes();
         let record = Record {
-            whole,
-            closed,
-            number,
+            whole: Whole {
+                node: node.clone(),
+                pieces: Arc::default(),
+                number,
+            },
+            closed: None,
+            is_asking: false,
+            asked: 0,
+            complete: None,
+            is_being_written: true,
+            changing: 0,
+            mixed: false,
         };
-        self.files.insert(id, record);
-        self.order.insert(number, id);
-    }
-
-    /// The file is `size` long now.
-    pub(super) fn cut(&mut self, id: FileId, size: u64) {
-        let Some(record) = self.files.get_mut(&id) else {
-            return;
-        };
-        let pieces = &mut record.whole.pieces;
-        match usize::try_from(size) {
-            Ok(size) if size > 0 && size <= pieces.bytes() => {
-                self.bytes -= pieces.bytes() - size;
-                pieces.cut(size);
-            }
-            _ => self.forget(id),
-        }
+        self.files.insert(node.id, record);
+        self.order.insert(number, node.id);
     }
 
     /// What is known of it is not all.
@@ -201,36 +374,59 @@ impl Records {
         self.take(id);
     }
 
-    fn take(&mut self, id: FileId) -> Option<Whole> {
+    fn take(&mut self, id: FileId) -> Option<Record> {
         let record = self.files.remove(&id)?;
-        self.order.remove(&record.number);
+        self.order.remove(&record.whole.number);
         self.bytes -= record.whole.pieces.bytes();
-        Some(record.whole)
+        Some(record)
     }
 
-    /// The file was closed, and the host has what was written; whether anything is known of it.
+    /// The host was asked about it: what it was asked about, if that is still what the file holds.
+    pub(super) fn answered(&mut self, id: FileId, number: u64) -> Option<Whole> {
+        self.asking(id, number)?;
+        self.take(id).map(|record| record.whole)
+    }
+
+    fn asking(&mut self, id: FileId, number: u64) -> Option<&mut Record> {
+        let record = self.files.get_mut(&id)?;
+        (record.is_asking && record.whole.number == number).then_some(record)
+    }
+
+    /// The file was closed, and the host has what was written; whether there is anything to be asked of it.
     pub(super) fn closed(&mut self, id: FileId, now: Instant) -> bool {
-        let record = self.files.get_mut(&id);
-        record.is_some_and(|record| {
-            record.closed = Some(now);
-            record.whole.asked = 0;
-            true
-        })
+        let Some(record) = self.files.get_mut(&id) else {
+            return false;
+        };
+        record.is_being_written = false;
+        if !(1..=FILE_BYTES_MAX).contains(&record.whole.pieces.bytes()) {
+            // Nothing to be asked about, or too much.
+            self.forget(id);
+            return false;
+        }
+        record.closed = Some(now);
+        record.is_asking = false;
+        record.asked = 0;
+        true
     }
 
-    /// The host could not say yet; whether it is to be asked again.
-    pub(super) fn again(&mut self, mut whole: Whole, now: Instant) {
-        whole.asked += 1;
-        let is_known = self.files.contains_key(&whole.node.id);
-        if !is_known && whole.asked < REST.len() {
-            self.insert(whole, Some(now));
-            self.shed();
+    /// The host could not say yet: it is asked again, but not for ever.
+    pub(super) fn again(&mut self, id: FileId, number: u64, now: Instant) {
+        let Some(record) = self.asking(id, number) else {
+            return;
+        };
+        record.asked += 1;
+        record.is_asking = false;
+        if record.asked < REST.len() {
+            record.closed = Some(now);
+        } else {
+            self.forget(id);
         }
     }
 
     /// What is to be done at `now`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        let due = |record: &Record| Some((record.due()?, record.number, record.whole.node.id));
+        let due =
+            |record: &Record| Some((record.due()?, record.whole.number, record.whole.node.id));
         let mut closed: Vec<_> = self.files.values().filter_map(due).collect();
         closed.sort_unstable_by_key(|(due, number, _)| (*due, *number));
         let Some((first, ..)) = closed.first() else {
@@ -241,7 +437,7 @@ impl Records {
         }
         let (mut wholes, mut left) = (Vec::new(), VOUCH_BYTES_MAX);
         for (due, _, id) in closed.into_iter().take(VOUCH_FILES_MAX) {
-            let Some(record) = self.files.get(&id).filter(|_| due <= now) else {
+            let Some(record) = self.files.get_mut(&id).filter(|_| due <= now) else {
                 break;
             };
             let bytes = record.whole.pieces.bytes();
@@ -249,7 +445,8 @@ impl Records {
                 break;
             };
             left = rest;
-            wholes.extend(self.take(id));
+            (record.closed, record.is_asking) = (None, true);
+            wholes.push(record.whole.clone());
         }
         Next::Ask(wholes)
     }

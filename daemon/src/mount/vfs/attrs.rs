@@ -1,9 +1,10 @@
-//! Attributes set, extended ones too.
+//! Attributes told and set, extended ones too.
 
-use super::Vfs;
 use super::durable::is_applied;
+use super::{PATIENCE_ROOT, Vfs, just_told};
 use crate::mount::changes::Patience;
 use crate::mount::error::FsError;
+use crate::mount::handles::HandleId;
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::notify::Forget;
 use crate::rpc::Body;
@@ -17,6 +18,72 @@ use wormhole_protocol::{
 };
 
 impl Vfs {
+    /// Attributes, and how much longer the kernel may believe them.
+    ///
+    /// With a handle the kernel asks for the length alone, to read or to append (`fuse_update_attributes` in Linux's
+    /// `fs/fuse/dir.c`; `fstat` comes without): that of a file which was made here is known.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] if the node is no longer where it was and nothing holds it open.
+    pub async fn getattr(
+        &self,
+        ino: Ino,
+        handle: Option<HandleId>,
+    ) -> Result<(Attr, Duration), FsError> {
+        let open = handle.and_then(|id| self.handles.file(id).ok());
+        let node = match &open {
+            Some(file) => file.node.clone(),
+            None => self.inodes.get(ino)?,
+        };
+        if let Some(attr) = Self::attr_before_made(&node) {
+            return Ok((attr, Duration::ZERO));
+        }
+        if open.is_some()
+            && let Some(size) = self.own_size(&node)
+        {
+            return Ok((
+                Attr {
+                    size,
+                    ..node.attr()
+                },
+                Duration::ZERO,
+            ));
+        }
+        if node.is_retired() {
+            // What the host tells of the file, it tells of the node that has its name now.
+            let node = self.inodes.by_id(node.id).unwrap_or(node);
+            let (attr, _) = self.attr_of(&node).await?;
+            return Ok((attr, Duration::ZERO));
+        }
+        if node.ino == Ino::ROOT {
+            return self.root_attr(&node).await;
+        }
+        let recent = just_told(&node);
+        match self.attr_of(&node).await {
+            // Unlinked or renamed over, but open or found a moment ago: what was last known of it stays
+            // true enough.
+            Err(FsError::Stale) if open.is_some() || recent => Ok((node.attr(), Duration::ZERO)),
+            other => other,
+        }
+    }
+
+    /// Attributes of the root are always to be had: umount(8), `df` and shells look at the mount point,
+    /// and must not hang with the host.
+    async fn root_attr(&self, root: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
+        if self.remote.is_connected()
+            && let Ok(told) = tokio::time::timeout(PATIENCE_ROOT, self.attr_of(root)).await
+        {
+            return told;
+        }
+        Ok((root.attr(), Duration::ZERO))
+    }
+
+    async fn attr_of(&self, node: &Arc<Node>) -> Result<(Attr, Duration), FsError> {
+        self.settle(node).await?;
+        let attr = self.beliefs.attr(node).await?;
+        Ok((attr, self.beliefs.attr_ttl(node)))
+    }
+
     /// Sets attributes; says what they are then, and how long the kernel may believe it.
     ///
     /// # Errors

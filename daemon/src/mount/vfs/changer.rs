@@ -64,11 +64,12 @@ impl Changer {
             node: node.reference()?,
             set,
         };
+        let own = set.size.map(|size| self.own_bytes.cut(node, size));
         let asked = Instant::now();
         match self.ask(change).await? {
             Reply::Attr(attr) if attr.id == node.id => {
-                if set.size.is_some() {
-                    self.own_bytes.cut(node.id, attr.size);
+                if let Some(own) = own {
+                    own.cut(attr.size, asked);
                 }
                 self.beliefs.changed_alone(node, &attr, asked);
                 Ok(attr)

@@ -10,6 +10,7 @@ use crate::mount::error::FsError;
 use crate::mount::handles::{FileHandle, HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
 use crate::mount::opens::HostOpen;
+use crate::mount::own_bytes::OwnBytes;
 use crate::mount::vfs::Found;
 use crate::mount::write::Deliver;
 use crate::rpc::Body;
@@ -42,6 +43,7 @@ struct Delivery {
     open: Arc<HostOpen>,
     changes: Arc<Changes>,
     beliefs: Arc<Beliefs>,
+    own_bytes: Arc<OwnBytes>,
     patience: Patience,
 }
 
@@ -79,7 +81,12 @@ impl Delivery {
 
 impl Deliver for Delivery {
     fn write(&self, offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>> {
-        self.deliver(offset, body).boxed()
+        async move {
+            let delivered = self.deliver(offset, body).await;
+            // The file is not what was written: nobody is to read that.
+            delivered.inspect_err(|_| self.own_bytes.forget(self.open.node.id))
+        }
+        .boxed()
     }
 }
 
@@ -151,6 +158,12 @@ impl Vfs {
         if create.exclusive {
             found.node.made_here();
         }
+        // Nothing was put into it since it was found empty, by us or others.
+        let node = &found.node;
+        let is_empty = attr.size == 0 && node.attr().size == 0 && node.writer().is_none();
+        if is_empty && !self.beliefs.is_crossed(dir.id, &name, asked) {
+            self.own_bytes.begin(node, asked, 0);
+        }
         let open = self
             .opens
             .opened(caller, id, found.node.clone(), Access::ReadWrite);
@@ -166,7 +179,11 @@ impl Vfs {
         Ok((found, opened))
     }
 
-    async fn empty(&self, caller: Caller, node: &Node) -> Result<(Attr, Duration), FsError> {
+    pub(super) async fn empty(
+        &self,
+        caller: Caller,
+        node: &Node,
+    ) -> Result<(Attr, Duration), FsError> {
         let set = AttrChange {
             size: Some(0),
             ..AttrChange::default()
@@ -240,6 +257,7 @@ impl Vfs {
                 open: host.clone(),
                 changes: self.changes.clone(),
                 beliefs: self.beliefs.clone(),
+                own_bytes: self.own_bytes.clone(),
                 patience: self.durability.patience(),
             })
         });
@@ -251,8 +269,9 @@ impl Vfs {
             self.in_time(late).await?;
         }
         let writer = file.node.writer_in(&self.buffer);
+        let change = self.own_bytes.write(&file.node, offset);
         self.in_time(writer.write(to, offset, data)).await??;
-        self.own_bytes.wrote(&file.node, offset, data);
+        change.wrote(offset, data);
         Ok(())
     }
 
@@ -264,9 +283,11 @@ impl Vfs {
             len: body_len(data.len())?,
         };
         let body = Body::from(Bytes::copy_from_slice(data));
+        let own = self.own_bytes.change(&file.node, false);
         let asked = Instant::now();
         match self.changes.ask(file.caller, change, body).await? {
-            Reply::Appended { attr, .. } if attr.id == file.node.id => {
+            Reply::Appended { offset, attr } if attr.id == file.node.id => {
+                own.appended(offset, data);
                 self.beliefs.changed_alone(&file.node, &attr, asked);
                 Ok(())
             }
@@ -294,6 +315,7 @@ impl Vfs {
             extent: Extent::new(offset, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
             how,
         };
+        let _unknown = self.own_bytes.change(&file.node, false);
         let asked = Instant::now();
         match self.change(file.caller, change, Body::empty()).await? {
             Reply::Attr(attr) => {
@@ -325,6 +347,7 @@ impl Vfs {
             to: host.id,
             extent: Extent::new(to.1, len).ok_or(FsError::Fault(Fault::FileTooLarge))?,
         };
+        let _unknown = self.own_bytes.change(&target.node, false);
         let asked = Instant::now();
         match self.change(target.caller, change, Body::empty()).await? {
             Reply::Copied { len, attr } => {

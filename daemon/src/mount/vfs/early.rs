@@ -56,7 +56,10 @@ impl Vfs {
         let host = self
             .opens
             .opened(caller, id, node.clone(), Access::ReadWrite);
+        let began = Instant::now();
         self.early.begin(taken, caller, &node, host.clone());
+        // Nobody can have heard of it yet.
+        self.own_bytes.begin(&node, began, node.unasked());
         let keep_cache = node.take_kernel_version(attr.version);
         let handle = self
             .handles

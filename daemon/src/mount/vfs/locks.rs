@@ -93,6 +93,7 @@ impl Vfs {
     /// Whoever had the lock before may have changed the file: what was read of it without the lock is not
     /// believed any more, by the kernel neither.
     async fn refresh(&self, node: &Node, attr: &Attr) {
+        self.own_bytes.forget(node.id);
         // Locks of other extents of a file this mount is writing: those bytes are its own.
         // If the host is lost meanwhile, so may be the lock, which is told when it is used.
         let _ = self.settle(node).await;

@@ -10,6 +10,7 @@ use crate::mount::opens::HostOpen;
 use crate::mount::passthrough::{Conflict, Way};
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::time::Instant;
 use wormhole_protocol::{Access, Attr, Caller, Fault};
 
 /// What is read of a file to see whether it can be.
@@ -63,7 +64,10 @@ impl Vfs {
         way: Way,
     ) -> Result<Opened, FsError> {
         let told = if how.writes {
-            let open = self.open_to_write(caller, node).await;
+            let open = match how.truncates {
+                true => self.open_emptied(caller, node).await,
+                false => self.open_to_write(caller, node).await,
+            };
             let open = open.map_err(|error| self.gone(node, error))?;
             (node.attr(), Some(open))
         } else {
@@ -106,6 +110,27 @@ impl Vfs {
         self.opens.open(caller, node, Access::ReadWrite).await
     }
 
+    /// The same of a file that is cut to nothing, in one request if it needs an open of its own.
+    async fn open_emptied(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+    ) -> Result<Arc<HostOpen>, FsError> {
+        if self.opens.shared(caller, node, &node.attr()).is_some() {
+            let open = self.open_to_write(caller, node).await?;
+            self.empty(caller, node).await?;
+            return Ok(open);
+        }
+        // Bytes that were written before must not come afterwards.
+        self.settle(node).await?;
+        let own = self.own_bytes.cut(node, 0);
+        let asked = Instant::now();
+        let (open, attr) = self.opens.open_emptied(caller, node).await?;
+        own.cut(attr.size, asked);
+        self.beliefs.changed_alone(node, &attr, asked);
+        Ok(open)
+    }
+
     /// Attributes of a node that is being opened to read. Its name may have gone to another file since the
     /// kernel looked it up, a moment ago: then this is the one that was there, if it can be read yet. However
     /// long ago that was if the kernel is told to forget names: then this open began before it was. If it
@@ -127,6 +152,11 @@ impl Vfs {
     /// What the host answered.
     pub async fn read(&self, handle: HandleId, offset: u64, len: u64) -> Result<Bytes, FsError> {
         let file = self.handles.file(handle)?;
+        if let Some(known) = self.own_bytes.complete(&file.node, &self.beliefs)
+            && let Some(bytes) = self.own_bytes.read(&file.node, known, offset, len)
+        {
+            return Ok(bytes);
+        }
         // What was written here is read from the host, where the rest of the file is.
         self.settle(&file.node).await?;
         if offset == 0 {
@@ -138,6 +168,12 @@ impl Vfs {
             .read(&file.node, offset, len, ahead, &file.cancel)
             .await
             .map_err(|error| self.gone(&file.node, error))
+    }
+
+    /// How long a file is of which all is known that it holds ([`crate::mount::own_bytes`]).
+    pub(super) fn own_size(&self, node: &Arc<Node>) -> Option<u64> {
+        let known = self.own_bytes.complete(node, &self.beliefs)?;
+        self.own_bytes.size(node, known)
     }
 
     /// Closes a file or directory.

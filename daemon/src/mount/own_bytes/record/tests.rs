@@ -55,9 +55,19 @@ fn asked(next: Next) -> Vec<Whole> {
     }
 }
 
+fn empty(since: Instant) -> Complete {
+    Complete { since, unasked: 0 }
+}
+
+fn write(records: &mut Records, node: &Arc<Node>, at: usize, data: &[u8]) {
+    let mark = records.change(node, at == 0);
+    records.changed(node, mark, &Changed::Written(at as u64, data));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Write(usize, Vec<u8>),
+    Append(Vec<u8>),
     Cut(usize),
 }
 
@@ -68,57 +78,159 @@ fn step() -> impl Strategy<Value = Step> {
         CHUNK_BYTES - 5..CHUNK_BYTES + 5,
         2 * CHUNK_BYTES - 5..2 * CHUNK_BYTES + 5,
     ];
-    let len = prop_oneof![0_usize..10, CHUNK_BYTES - 5..2 * CHUNK_BYTES + 5];
+    let len = prop_oneof![1_usize..10, CHUNK_BYTES - 5..2 * CHUNK_BYTES + 5];
     prop_oneof![
-        3 => (place.clone(), len, any::<u8>()).prop_map(|(at, len, byte)| Step::Write(at, vec![byte; len])),
-        1 => place.prop_map(Step::Cut),
+        6 => (place.clone(), len.clone(), any::<u8>()).prop_map(|(at, len, byte)| Step::Write(at, vec![byte; len])),
+        1 => (len, any::<u8>()).prop_map(|(len, byte)| Step::Append(vec![byte; len])),
+        2 => place.prop_map(Step::Cut),
+        1 => Just(Step::Cut(0)),
     ]
+}
+
+/// What is known of a file, and whether it was empty when that began.
+#[derive(Clone, Default)]
+struct Model(Option<(Vec<u8>, bool)>);
+
+impl Model {
+    fn put(&mut self, at: usize, data: &[u8]) {
+        if at == 0 && self.0.is_none() {
+            self.0 = Some((vec![], false));
+        }
+        self.0 = self
+            .0
+            .take()
+            .filter(|(bytes, complete)| *complete || at <= bytes.len());
+        if let Some((bytes, _)) = &mut self.0 {
+            bytes.resize(bytes.len().max(at + data.len()), 0);
+            bytes[at..at + data.len()].copy_from_slice(data);
+        }
+    }
+
+    fn cut(&mut self, size: usize) {
+        if size == 0 {
+            self.0 = Some((vec![], true));
+        }
+        self.0 = self
+            .0
+            .take()
+            .filter(|(bytes, complete)| *complete || size <= bytes.len());
+        if let Some((bytes, _)) = &mut self.0 {
+            bytes.resize(size, 0);
+        }
+    }
 }
 
 proptest! {
     #[test]
-    fn what_is_asked_about_is_what_was_written(steps in vec(step(), 1..12)) {
+    fn what_is_read_and_asked_about_is_what_was_written(is_new in any::<bool>(), steps in vec(step(), 1..12)) {
         let (_inodes, nodes) = nodes(1);
-        let node = &nodes[0];
+        let (node, now) = (&nodes[0], Instant::now());
         let mut records = Records::new(BYTES_MAX);
-        let mut model: Option<Vec<u8>> = None;
+        let mut model = Model::default();
+        if is_new {
+            records.begin(node, empty(now));
+            model.cut(0);
+        }
         for step in steps {
             match step {
                 Step::Write(at, data) => {
-                    records.wrote(node, at as u64, &data);
-                    if at == 0 && model.is_none() {
-                        model = Some(vec![]);
-                    }
-                    // A hole: nothing is known any more.
-                    model = model.filter(|model| at <= model.len());
-                    if let Some(model) = &mut model {
-                        let over = data.len().min(model.len() - at);
-                        model.splice(at..at + over, data);
+                    write(&mut records, node, at, &data);
+                    model.put(at, &data);
+                }
+                Step::Append(data) => {
+                    let end = model.0.as_ref().map_or(7, |(bytes, _)| bytes.len());
+                    let mark = records.change(node, false);
+                    records.changed(node, mark, &Changed::Appended(end as u64, &data));
+                    if model.0.is_some() {
+                        model.put(end, &data);
                     }
                 }
                 Step::Cut(size) => {
-                    records.cut(node.id, size as u64);
-                    model = model.filter(|model| size > 0 && size <= model.len());
-                    if let Some(model) = &mut model {
-                        model.truncate(size);
-                    }
+                    let mark = records.change(node, size == 0);
+                    records.changed(node, mark, &Changed::Cut(size as u64, now));
+                    model.cut(size);
                 }
             }
-            prop_assert_eq!(records.bytes, model.as_ref().map_or(0, Vec::len));
+            let known = model.0.as_ref();
+            prop_assert_eq!(records.bytes, known.map_or(0, |(bytes, _)| bytes.len()));
+            let complete = records.complete(node);
+            prop_assert_eq!(complete.is_some(), known.is_some_and(|(_, complete)| *complete));
+            if let (Some(complete), Some((bytes, _))) = (complete, known) {
+                for (from, len) in [(0, usize::MAX), (5, CHUNK_BYTES), (CHUNK_BYTES - 1, 2)] {
+                    let read = records.read(node, complete, from as u64, len as u64);
+                    let from = from.min(bytes.len());
+                    let until = from.saturating_add(len).min(bytes.len());
+                    prop_assert!(read.as_deref() == Some(&bytes[from..until]));
+                }
+            }
         }
-        let now = Instant::now();
-        prop_assert_eq!(records.closed(node.id, now), model.is_some());
+        let bytes = model.0.map(|(bytes, _)| bytes).filter(|bytes| !bytes.is_empty());
+        prop_assert_eq!(records.closed(node.id, now), bytes.is_some());
         let wholes = asked(records.next(now + REST[0]));
-        prop_assert_eq!(wholes.len(), usize::from(model.is_some()));
+        prop_assert_eq!(wholes.len(), usize::from(bytes.is_some()));
         for whole in wholes {
-            let model = model.take().unwrap_or_default();
-            prop_assert_eq!(whole.pieces.digest(), BytesDigest::of([&model[..]]));
-            let chunks: Vec<_> = whole.pieces.into_chunks().collect();
+            let bytes = bytes.clone().unwrap_or_default();
+            prop_assert_eq!(whole.pieces.digest(), BytesDigest::of([&bytes[..]]));
+            let whole = records.answered(node.id, whole.number).unwrap();
+            let chunks: Vec<_> = Arc::unwrap_or_clone(whole.pieces).into_chunks().collect();
             prop_assert!(chunks.iter().rev().skip(1).all(|chunk| chunk.len() == CHUNK_BYTES));
-            prop_assert_eq!(chunks.concat(), model);
+            prop_assert_eq!(chunks.concat(), bytes);
+            prop_assert_eq!(records.bytes, 0);
         }
-        prop_assert_eq!(records.bytes, 0);
     }
+}
+
+#[test]
+fn of_changes_that_overlap_nobody_knows_which_came_last() {
+    let (_inodes, nodes) = nodes(1);
+    let (node, now) = (&nodes[0], Instant::now());
+    let mut records = Records::new(BYTES_MAX);
+    records.begin(node, empty(now));
+    let (a, b) = (records.change(node, true), records.change(node, true));
+    records.changed(node, b, &Changed::Written(0, b"b"));
+    assert_eq!(records.complete(node), None, "one is still under way");
+    records.changed(node, a, &Changed::Written(0, b"a"));
+    assert_eq!(records.complete(node), None);
+    // Until it was empty once more, and nothing else under way.
+    let cut = records.change(node, true);
+    records.changed(node, cut, &Changed::Cut(0, now));
+    assert!(records.complete(node).is_some());
+    let (cut, write) = (records.change(node, true), records.change(node, true));
+    records.changed(node, write, &Changed::Written(0, b"b"));
+    records.changed(node, cut, &Changed::Cut(0, now));
+    assert_eq!(records.complete(node), None);
+}
+
+#[test]
+fn what_the_host_says_while_a_file_is_being_emptied_is_not_overheard() {
+    let (_inodes, nodes) = nodes(1);
+    let (node, now) = (&nodes[0], Instant::now());
+    let mut records = Records::new(BYTES_MAX);
+    let cut = records.change(node, true);
+    node.doubt(now);
+    records.changed(node, cut, &Changed::Cut(0, now));
+    let known = records.complete(node).unwrap();
+    assert_ne!(known.unasked, node.unasked());
+}
+
+#[test]
+fn what_ended_nobody_knows_how_is_forgotten_and_so_is_what_began_meanwhile() {
+    let (_inodes, nodes) = nodes(1);
+    let (node, now) = (&nodes[0], Instant::now());
+    let mut records = Records::new(BYTES_MAX);
+    records.begin(node, empty(now));
+    let mark = records.change(node, false);
+    records.changed(node, mark, &Changed::Otherwise);
+    assert!(records.files.is_empty());
+    let mark = records.change(node, false);
+    records.begin(node, empty(now));
+    records.changed(node, mark, &Changed::Written(7, b"x"));
+    assert!(records.files.is_empty());
+    // Somebody else was faster at the end.
+    records.begin(node, empty(now));
+    let mark = records.change(node, false);
+    records.changed(node, mark, &Changed::Appended(3, b"x"));
+    assert!(records.files.is_empty() && records.order.is_empty());
 }
 
 #[test]
@@ -126,13 +238,13 @@ fn what_is_open_or_was_closed_a_moment_ago_is_not_asked_about() {
     let (_inodes, nodes) = nodes(2);
     let (now, mut records) = (Instant::now(), Records::new(BYTES_MAX));
     for node in &nodes {
-        records.wrote(node, 0, b"content");
+        write(&mut records, node, 0, b"content");
     }
     assert!(matches!(records.next(now), Next::Nothing));
     assert!(records.closed(nodes[0].id, now));
     assert!(matches!(records.next(now), Next::Rest(due) if due == now + REST[0]));
     // Written once more.
-    records.wrote(&nodes[0], 7, b"more");
+    write(&mut records, &nodes[0], 7, b"more");
     assert!(asked(records.next(now + REST[0])).is_empty());
     assert!(records.closed(nodes[0].id, now));
     let wholes = asked(records.next(now + REST[0]));
@@ -144,22 +256,23 @@ fn what_is_open_or_was_closed_a_moment_ago_is_not_asked_about() {
 fn what_could_not_be_said_is_asked_once_more_unless_it_was_written_since() {
     let (_inodes, nodes) = nodes(1);
     let (now, mut records) = (Instant::now(), Records::new(BYTES_MAX));
-    records.wrote(&nodes[0], 0, b"content");
+    write(&mut records, &nodes[0], 0, b"content");
     records.closed(nodes[0].id, now);
     let whole = asked(records.next(now + REST[0])).remove(0);
-    records.again(whole, now);
+    records.again(whole.node.id, whole.number, now);
     assert!(matches!(records.next(now + REST[0]), Next::Rest(due) if due == now + REST[1]));
     let whole = asked(records.next(now + REST[1])).remove(0);
-    records.again(whole, now);
+    records.again(whole.node.id, whole.number, now);
     assert!(matches!(records.next(now + REST[1]), Next::Nothing));
     assert_eq!(records.bytes, 0);
 
-    records.wrote(&nodes[0], 0, b"content");
+    write(&mut records, &nodes[0], 0, b"content");
     records.closed(nodes[0].id, now);
     let whole = asked(records.next(now + REST[0])).remove(0);
-    records.wrote(&nodes[0], 0, b"newer");
-    records.again(whole, now);
-    assert_eq!(records.bytes, 5);
+    write(&mut records, &nodes[0], 0, b"newer");
+    records.again(whole.node.id, whole.number, now);
+    assert!(records.answered(whole.node.id, whole.number).is_none());
+    assert_eq!(records.bytes, 7);
 }
 
 #[test]
@@ -168,15 +281,15 @@ fn the_oldest_go_when_there_are_too_many_or_too_much() {
     let (_inodes, nodes) = nodes(count);
     let mut records = Records::new(BYTES_MAX);
     for node in &nodes {
-        records.wrote(node, 0, b"1");
+        write(&mut records, node, 0, b"1");
     }
     assert_eq!(records.bytes, FILES_MAX);
     assert!(!records.closed(nodes[1].id, Instant::now()));
     assert!(records.closed(nodes[2].id, Instant::now()));
-    records.wrote(&nodes[0], 0, &vec![1; BYTES_MAX]);
+    write(&mut records, &nodes[0], 0, &vec![1; BYTES_MAX]);
     assert_eq!((records.bytes, records.files.len()), (BYTES_MAX, 1));
     // One alone is too much.
-    records.wrote(&nodes[0], BYTES_MAX as u64, b"1");
+    write(&mut records, &nodes[0], BYTES_MAX, b"1");
     assert_eq!((records.bytes, records.order.len()), (0, 0));
 }
 
@@ -186,7 +299,7 @@ fn no_more_is_asked_at_once_than_the_host_reads() {
     let (now, mut records) = (Instant::now(), Records::new(usize::MAX));
     for (i, node) in nodes.iter().enumerate() {
         let bytes = if i < 3 { FILE_BYTES_MAX } else { 1 };
-        records.wrote(node, 0, &vec![1; bytes]);
+        write(&mut records, node, 0, &vec![1; bytes]);
         records.closed(node.id, now);
     }
     let counts: Vec<_> = std::iter::from_fn(|| {
