@@ -21,7 +21,7 @@ impl Vfs {
     /// Attributes, and how much longer the kernel may believe them.
     ///
     /// With a handle the kernel asks for the length alone, to read or to append (`fuse_update_attributes` in Linux's
-    /// `fs/fuse/dir.c`; `fstat` comes without): that of a file which was made here is known.
+    /// `fs/fuse/dir.c`; `fstat` comes without): that of a file which was made here and is being written is known.
     ///
     /// # Errors
     /// [`FsError::Stale`] if the node is no longer where it was and nothing holds it open.

@@ -170,7 +170,7 @@ impl Vfs {
             .map_err(|error| self.gone(&file.node, error))
     }
 
-    /// How long a file is of which all is known that it holds ([`crate::mount::own_bytes`]).
+    /// How long a file is that is being written and of which all is known that it holds ([`crate::mount::own_bytes`]).
     pub(super) fn own_size(&self, node: &Arc<Node>) -> Option<u64> {
         let known = self.own_bytes.complete(node, &self.beliefs)?;
         self.own_bytes.size(node, known)
