@@ -5,10 +5,13 @@
 
 #[path = "early/maker.rs"]
 mod maker;
+#[path = "support/page_cache.rs"]
+mod page_cache;
 #[path = "model/world.rs"]
 mod world;
 
 use maker::{CALLER, Maker, New, RTT, world_with};
+use page_cache::is_on_disk;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -341,8 +344,13 @@ async fn a_strict_mount_makes_again_what_a_restarted_host_had_reserved() {
     maker.write(file, "content").await.unwrap();
     world.restart().await;
     let_in(&maker);
-    maker.close(file).await.unwrap();
+    maker.vfs.fsync(file.handle, SyncWhat::All).await.unwrap();
     assert_eq!(content(&world, "d/f").unwrap(), "content");
+    assert!(is_on_disk(
+        &world.folder().join("d/f"),
+        "a_strict_mount_makes_again_what_a_restarted_host_had_reserved"
+    ));
+    maker.close(file).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -337,6 +337,8 @@ pub enum Change {
         offset: u64,
         /// How much follows.
         len: BodyLen,
+        /// Makes the file durable then, as [`Change::Sync`] does; if that fails, so does the write.
+        sync: Option<SyncWhat>,
     },
     /// Writes at the end, wherever that is by then, and bytes → [`crate::Reply::Appended`].
     Append {

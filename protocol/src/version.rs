@@ -16,13 +16,15 @@ pub enum WireVersion {
     V4 = 4,
     /// 2026-11: attributes say whether there are extended ones; an open may cut the file.
     V5 = 5,
+    /// 2026-11: what is written can be made durable in the same go.
+    V6 = 6,
 }
 
 impl WireVersion {
     /// The oldest this build still speaks; no build with an older one was ever released.
-    pub const OLDEST: Self = Self::V5;
+    pub const OLDEST: Self = Self::V6;
     /// The newest this build speaks.
-    pub const NEWEST: Self = Self::V5;
+    pub const NEWEST: Self = Self::V6;
 
     /// Its number on the wire.
     pub const fn number(self) -> u16 {
@@ -31,7 +33,7 @@ impl WireVersion {
 
     /// The newest version within both this build's range and the peer's `oldest..=newest`.
     pub fn common(oldest: u16, newest: u16) -> Option<Self> {
-        [Self::V5]
+        [Self::V6]
             .into_iter()
             .rev()
             .find(|v| (oldest..=newest).contains(&v.number()))

@@ -37,7 +37,7 @@ use answers::Arrival;
 pub(super) use owner::has_default_acl;
 use std::sync::Arc;
 use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
-use wormhole_protocol::{Caller, Change, Fault, Reply, Seq};
+use wormhole_protocol::{Caller, Change, Fault, NewFile, Reply, Seq};
 
 /// A change as it was asked.
 pub(super) struct Asked {
@@ -121,11 +121,13 @@ async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Resul
 /// Changes that take long have slots of their own, and so have those with many bytes.
 fn class(change: &Change) -> Class {
     match change {
-        Change::Write { .. } | Change::Append { .. } => Class::Write,
-        Change::Sync { .. }
+        Change::Write { sync: Some(_), .. }
+        | Change::NameReserved(NewFile { sync: Some(_), .. })
+        | Change::Sync { .. }
         | Change::SyncDir { .. }
         | Change::Allocate { .. }
         | Change::Copy { .. } => Class::Slow,
+        Change::Write { .. } | Change::Append { .. } => Class::Write,
         _ => Class::Change,
     }
 }
@@ -144,9 +146,9 @@ fn is_brief(change: &Change) -> bool {
         | Change::MakeNode { .. }
         | Change::Symlink { .. }
         | Change::Link { .. } => true,
-        Change::Write { .. } | Change::Append { .. } | Change::NameReserved(_) => {
-            change.body_len() <= BRIEF_BYTES_MAX
-        }
+        Change::Write { sync: None, .. }
+        | Change::Append { .. }
+        | Change::NameReserved(NewFile { sync: None, .. }) => change.body_len() <= BRIEF_BYTES_MAX,
         _ => false,
     }
 }

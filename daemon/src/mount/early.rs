@@ -34,9 +34,9 @@ use super::error::FsError;
 use super::inodes::Node;
 use super::lease::Leases;
 use super::opens::HostOpen;
-use crate::rpc::{Body, Remote};
+use crate::rpc::Remote;
 use making::First;
-pub use making::Making;
+pub use making::{FirstBytes, Making};
 pub use moving::{Lately, Moving};
 use names::{Names, Work};
 use parking_lot::Mutex;
@@ -190,19 +190,19 @@ impl Early {
         };
         let making = &taken.making;
         let first = making.wait_for_first(node).await;
-        let (offset, body, told) = match first {
-            First::Bytes(offset, body, told) => (offset, body, Some(told)),
-            First::Open | First::Sent => (0, Body::empty(), None),
+        let (bytes, told) = match first {
+            First::Bytes(bytes, told) => (bytes, Some(told)),
+            First::Open | First::Sent => (FirstBytes::default(), None),
         };
         let asked = Instant::now();
-        let named = self.ask(&taken, caller, (offset, body.clone())).await;
+        let named = self.ask(&taken, caller, bytes.clone()).await;
         let done = match named {
             Ok(named) => self.learn(&taken, node, named, asked),
             // It was restarted, or away for too long.
             Err(FsError::Fault(Fault::NotOpen)) => {
                 self.state.lock().stocks.forget(taken.making.dir.id);
                 self.arrived.notify_waiters();
-                let remade = self.remake(&taken, caller, node, open, (offset, body));
+                let remade = self.remake(&taken, caller, node, open, bytes);
                 remade.await
             }
             Err(error) => Err(error),
@@ -224,7 +224,7 @@ impl Early {
         &self,
         taken: &Taken,
         caller: Caller,
-        (offset, body): (u64, Body),
+        FirstBytes { offset, body, sync }: FirstBytes,
     ) -> Result<Named, FsError> {
         let len = u32::try_from(body.len()).ok().and_then(BodyLen::new);
         let new = NewFile {
@@ -236,6 +236,7 @@ impl Early {
             refill: taken.refill,
             offset,
             len: len.ok_or(FsError::Io)?,
+            sync,
         };
         let change = Change::NameReserved(new);
         let asking = self.changes.ask_with(self.patience, caller, change, body);

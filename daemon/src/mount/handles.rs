@@ -130,6 +130,11 @@ impl FileHandle {
         self.delivery.get_or_init(make)
     }
 
+    /// The same, if something was written through it.
+    pub fn delivered(&self) -> Option<&Arc<dyn Deliver>> {
+        self.delivery.get()
+    }
+
     /// A failure to write since the last fsync through this handle. Many may be told, because many may close
     /// it: a process that was started while this one writes closes what it inherited, and reads no error.
     pub fn error(&self) -> Option<FsError> {

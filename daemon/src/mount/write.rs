@@ -34,8 +34,8 @@ use crate::rpc::Body;
 use dirty::Bounds;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use wormhole_protocol::Attr;
 use wormhole_protocol::limits::{SESSION_REQUESTS_MAX, WRITE_BYTES_MAX};
+use wormhole_protocol::{Attr, SyncWhat};
 
 /// Longest piece that is sent at once. Longer ones cost less for each byte, but more has to be sent again
 /// after a lost connection.
@@ -64,6 +64,12 @@ const _: () = assert!(2 * MOUNT_SEGMENTS_MAX <= SESSION_REQUESTS_MAX as usize);
 
 /// Where a file's dirty data goes; knows which open file at the host it belongs to.
 pub trait Deliver: Send + Sync + 'static {
-    /// Writes `body` at `offset` of the file, exactly once, and says what its attributes are then.
-    fn write(&self, offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>>;
+    /// Writes `body` at `offset` of the file, exactly once, and makes the file durable then if `sync` says so. What its
+    /// attributes are then.
+    fn write(
+        &self,
+        offset: u64,
+        body: Body,
+        sync: Option<SyncWhat>,
+    ) -> BoxFuture<'_, Result<Attr, FsError>>;
 }

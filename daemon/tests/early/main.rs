@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod maker;
+#[path = "../support/page_cache.rs"]
+mod page_cache;
 #[path = "../model/world.rs"]
 mod world;
 
 use maker::{CALLER, Maker, New, RTT, world_with};
+use page_cache::is_on_disk;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -43,6 +46,60 @@ async fn making_writing_and_closing_a_file_takes_one_round_trip() {
         assert_eq!(fs::read(path).unwrap(), b"content");
     }
     assert_eq!(maker.names(dir).await.len(), 53);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_made_durable_in_the_same_round_trip() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    maker.far(RTT);
+    let path = world.folder().join("d/f");
+    let is_there = |content: &str| {
+        assert_eq!(fs::read(&path).unwrap(), content.as_bytes());
+        assert!(is_on_disk(
+            &path,
+            "what_was_written_is_made_durable_in_the_same_round_trip"
+        ));
+    };
+    let fsync = async |file: New, what, round_trips: u32| {
+        let began = Instant::now();
+        maker.vfs.fsync(file.handle, what).await.unwrap();
+        let took = began.elapsed();
+        let least = RTT * round_trips;
+        assert!(took >= least && took < least + RTT / 5, "{took:?}");
+    };
+    let file = maker.create(dir, "f", true).await.unwrap();
+    maker.write(file, "content").await.unwrap();
+    fsync(file, SyncWhat::All, 1).await;
+    is_there("content");
+    maker.write(file, "CONTENT").await.unwrap();
+    fsync(file, SyncWhat::Data, 1).await;
+    is_there("CONTENT");
+    // In two places, it takes a request of its own; and so does what was there already.
+    for offset in [0, 7] {
+        maker
+            .vfs
+            .write(file.handle, 7 - offset, b"abcdefg")
+            .await
+            .unwrap();
+    }
+    fsync(file, SyncWhat::All, 2).await;
+    is_there("abcdefgabcdefg");
+    fsync(file, SyncWhat::All, 1).await;
+    maker.close(file).await.unwrap();
+
+    let how = OpenHow {
+        writes: true,
+        syncs: Some(SyncWhat::Data),
+        ..OpenHow::default()
+    };
+    let opened = maker.vfs.open(CALLER, file.ino, how).await.unwrap();
+    let began = Instant::now();
+    maker.vfs.write(opened.handle, 0, b"O_DSYNC").await.unwrap();
+    assert!(began.elapsed() < RTT * 12 / 10);
+    is_there("O_DSYNCabcdefg");
+    maker.vfs.release(opened.handle);
 }
 
 #[tokio::test(start_paused = true)]

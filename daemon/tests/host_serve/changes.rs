@@ -165,6 +165,7 @@ pub(crate) fn writing(open: u64, offset: u64, bytes: &[u8]) -> Change {
         open: OpenId(open),
         offset,
         len: body_len(bytes),
+        sync: None,
     }
 }
 

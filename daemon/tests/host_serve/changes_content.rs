@@ -1,6 +1,7 @@
 //! Files and their bytes, changed.
 
-use crate::changes::{WRITABLE, attr, made, making, writable};
+use crate::changes::{ROOT, WRITABLE, asking, attr, call, made, making, writable, writing};
+use crate::page_cache::{is_on_disk, unwritten_pages};
 use crate::world::{Mount, World, expecting, name, node};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -41,6 +42,25 @@ async fn a_file_is_made_written_and_read_back() {
         assert_eq!(mount.change(Change::Close { open }).await, Ok(Reply::Done));
     }
     assert_eq!(mount.write(1, 0, b"x").await, Err(Fault::NotOpen));
+}
+
+#[tokio::test]
+async fn a_write_makes_the_file_durable_if_asked_to() {
+    let test = "a_write_makes_the_file_durable_if_asked_to";
+    let (world, mount) = writable().await;
+    mount.create("", "f", 1).await.unwrap();
+    let path = world.at("f");
+    for (n, sync) in [SyncWhat::All, SyncWhat::Data].into_iter().enumerate() {
+        mount.write(1, 0, &[7; 8192]).await.unwrap();
+        assert_ne!(unwritten_pages(&path), Some(0), "not before");
+        let mut change = writing(1, 8192, b"end");
+        if let Change::Write { sync: asked, .. } = &mut change {
+            *asked = Some(sync);
+        }
+        let done = call(&mount, asking(ROOT, change), b"end").await;
+        assert_eq!(attr(done.unwrap()).unwrap().size, 8195, "{n}");
+        assert!(is_on_disk(&path, test));
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ fn limited(expires: Option<u64>, max_mounts: Option<u32>) -> TicketLimits {
 async fn a_welcome_says_what_the_first_stat_needs() {
     let world = World::new();
     let welcome = world.admit(&world.hello(1)).await.unwrap().welcome;
-    assert_eq!(welcome.version, 5);
+    assert_eq!(welcome.version, 6);
     assert_eq!(
         welcome.features,
         Features::SUPPORTED,
@@ -99,19 +99,19 @@ async fn versions_are_negotiated() {
         newest,
         ..world.hello(1)
     };
-    for (oldest, newest) in [(5, 5), (0, 5), (5, 900), (1, u16::MAX)] {
+    for (oldest, newest) in [(6, 6), (0, 6), (6, 900), (1, u16::MAX)] {
         let welcome = world
             .admit(&offering(oldest, newest))
             .await
             .unwrap()
             .welcome;
-        assert_eq!(welcome.version, 5);
+        assert_eq!(welcome.version, 6);
     }
     let none = Refusal::Version {
-        oldest: 5,
-        newest: 5,
+        oldest: 6,
+        newest: 6,
     };
-    for (oldest, newest) in [(0, 0), (1, 4), (6, u16::MAX)] {
+    for (oldest, newest) in [(0, 0), (1, 5), (7, u16::MAX)] {
         assert_eq!(
             world.admit(&offering(oldest, newest)).await.err(),
             Some(none)

@@ -20,6 +20,8 @@ mod leases_content;
 mod list;
 mod locks;
 mod nodes;
+#[path = "../support/page_cache.rs"]
+mod page_cache;
 mod read;
 mod reserved;
 mod vouch;

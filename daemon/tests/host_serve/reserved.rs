@@ -2,6 +2,7 @@
 
 use crate::changes::{ROOT, WRITABLE, asking, body_len, call, creating, renaming};
 use crate::leases::Listener;
+use crate::page_cache::{is_on_disk, unwritten_pages};
 use crate::world::{Mount, World, name, node};
 use futures_util::FutureExt;
 use std::fs;
@@ -12,6 +13,7 @@ use wormhole::host::ShareRules;
 use wormhole_protocol::limits::RESERVED_FILES_MAX;
 use wormhole_protocol::{
     Access, Attr, Change, Fault, FileId, Named, NewFile, News, OpenId, RenameHow, Reply, Request,
+    SyncWhat,
 };
 
 const TERM: Duration = Duration::from_secs(10);
@@ -45,6 +47,7 @@ fn naming(dir: &str, entry: &str, file: FileId, open: u64) -> NewFile {
         refill: 0,
         offset: 0,
         len: body_len(b""),
+        sync: None,
     }
 }
 
@@ -56,6 +59,26 @@ async fn alone(world: &World, mount: u8, count: u8) -> (Listener, Vec<Attr>) {
     let files = holder.mount.reserve("d", count).await.unwrap();
     assert_eq!(files.len(), usize::from(count));
     (holder, files)
+}
+
+#[tokio::test]
+async fn a_new_file_is_made_durable_if_asked_to() {
+    let world = World::with(WRITABLE);
+    let (holder, files) = alone(&world, 1, 2).await;
+    for (n, sync) in [None, Some(SyncWhat::All)].into_iter().enumerate() {
+        let entry = format!("f{n}");
+        let new = NewFile {
+            sync,
+            ..naming("d", &entry, files[n].id, n as u64)
+        };
+        let named = holder.mount.name_reserved(new, b"bytes").await.unwrap();
+        assert_eq!((named.attr.size, named.unwritten), (5, None));
+        let path = world.at("d").join(&entry);
+        match sync {
+            None => assert_ne!(unwritten_pages(&path), Some(0)),
+            Some(_) => assert!(is_on_disk(&path, "a_new_file_is_made_durable_if_asked_to")),
+        }
+    }
 }
 
 #[tokio::test]

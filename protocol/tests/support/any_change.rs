@@ -130,8 +130,9 @@ fn open_change() -> impl Strategy<Value = Change> {
 
 fn new_file() -> impl Strategy<Value = NewFile> {
     let place = (node(), name(), any::<u16>(), file_id(), open());
-    (place, 0..=RESERVED_FILES_MAX, number(), body_len()).prop_map(
-        |((dir, name, mode, file, open), refill, offset, len)| NewFile {
+    let first = (number(), body_len(), option::of(sync_what()));
+    (place, 0..=RESERVED_FILES_MAX, first).prop_map(
+        |((dir, name, mode, file, open), refill, (offset, len, sync))| NewFile {
             dir,
             name,
             mode,
@@ -140,8 +141,13 @@ fn new_file() -> impl Strategy<Value = NewFile> {
             refill,
             offset,
             len,
+            sync,
         },
     )
+}
+
+fn sync_what() -> impl Strategy<Value = SyncWhat> {
+    select(vec![SyncWhat::All, SyncWhat::Data])
 }
 
 fn content_change() -> impl Strategy<Value = Change> {
@@ -153,12 +159,13 @@ fn content_change() -> impl Strategy<Value = Change> {
         A::Zero,
         A::ZeroKeepSize,
     ]);
-    let what = select(vec![SyncWhat::All, SyncWhat::Data]);
+    let sync = option::of(sync_what());
     prop_oneof![
-        (open(), number(), body_len()).prop_map(|(open, offset, len)| Change::Write {
+        (open(), number(), body_len(), sync).prop_map(|(open, offset, len, sync)| Change::Write {
             open,
             offset,
             len,
+            sync,
         }),
         (open(), body_len()).prop_map(|(open, len)| Change::Append { open, len }),
         (open(), extent(), ways).prop_map(|(open, extent, how)| Change::Allocate {
@@ -174,7 +181,7 @@ fn content_change() -> impl Strategy<Value = Change> {
                 extent,
             }
         }),
-        (open(), what).prop_map(|(open, what)| Change::Sync { open, what }),
+        (open(), sync_what()).prop_map(|(open, what)| Change::Sync { open, what }),
         node().prop_map(|dir| Change::SyncDir { dir }),
     ]
 }

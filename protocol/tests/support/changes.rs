@@ -97,6 +97,7 @@ fn opens() -> Vec<Change> {
             refill: 4,
             offset: 4096,
             len: len(10_240),
+            sync: Some(SyncWhat::All),
         }),
     ]
 }
@@ -108,6 +109,13 @@ fn contents() -> Vec<Change> {
             open: OpenId(7),
             offset: 5 << 30,
             len: len(1 << 20),
+            sync: None,
+        },
+        Change::Write {
+            open: OpenId(7),
+            offset: 0,
+            len: len(12),
+            sync: Some(SyncWhat::Data),
         },
         Change::Append {
             open: OpenId(7),
@@ -252,7 +260,8 @@ fn change_label(change: &Change) -> &'static str {
         },
         Change::Close { .. } => "close",
         Change::NameReserved(_) => "name reserved",
-        Change::Write { .. } => "write",
+        Change::Write { sync: None, .. } => "write",
+        Change::Write { sync: Some(_), .. } => "write: durable",
         Change::Append { .. } => "append",
         Change::Allocate { how, .. } => match how {
             Allocate::Grow => "allocate: grow",

@@ -20,7 +20,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    Access, Allocate, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply, SyncWhat,
+    Access, Allocate, Attr, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply, SyncWhat,
 };
 
 /// Attempts to create or open an entry that others create and remove meanwhile.
@@ -73,7 +73,10 @@ pub(super) fn apply(
             }
             done
         }
-        Change::Sync { open, what } => sync(core, *open, *what),
+        Change::Sync { open, what } => {
+            let open = core.held.open(*open)?;
+            sync_open(&open, *what).map(|()| Reply::Done)
+        }
         Change::SyncDir { dir } => sync_dir(core, dir),
         _ => Err(Fault::Invalid),
     }
@@ -263,7 +266,13 @@ fn change_bytes(
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
     match change {
-        Change::Write { offset, .. } => write(core, act, open, *offset, bytes),
+        Change::Write { offset, sync, .. } => {
+            let attr = write(core, act, open, *offset, bytes)?;
+            if let Some(what) = sync {
+                sync_open(open, *what)?;
+            }
+            Ok(Reply::Attr(attr))
+        }
         Change::Append { .. } => append(core, act, open, bytes),
         Change::Allocate { extent, how, .. } => allocate(core, act, open, *extent, *how),
         _ => Err(Fault::Invalid),
@@ -276,15 +285,14 @@ fn write(
     open: &Open,
     offset: u64,
     bytes: &[u8],
-) -> Result<Reply, Fault> {
+) -> Result<Attr, Fault> {
     let end = offset.checked_add(bytes.len() as u64);
     if end.is_none_or(|end| end > OFFSET_MAX) {
         return Err(Fault::FileTooLarge);
     }
     write_at(&open.fd, bytes, offset)?;
     begin_writing_out(open, offset + bytes.len() as u64);
-    let attr = owner::after_writing(core, act, open)?;
-    Ok(Reply::Attr(attr))
+    owner::after_writing(core, act, open)
 }
 
 /// Has the disk begin with a file that is being written from its start to its end, so that little is left to
@@ -403,10 +411,9 @@ fn allocate(
     Ok(Reply::Attr(attr))
 }
 
-/// The kernel tells each descriptor once of bytes it could not write, and may have dropped them then: an open
-/// whose sync failed never syncs again.
-fn sync(core: &Core, number: OpenId, what: SyncWhat) -> Result<Reply, Fault> {
-    let open = core.held.open(number)?;
+/// Makes a file durable. The kernel tells each descriptor once of bytes it could not write, and may have dropped them
+/// then: an open whose sync failed never syncs again.
+pub(super) fn sync_open(open: &Open, what: SyncWhat) -> Result<(), Fault> {
     if open.broken.load(Ordering::Relaxed) {
         return Err(Fault::Io);
     }
@@ -415,7 +422,7 @@ fn sync(core: &Core, number: OpenId, what: SyncWhat) -> Result<Reply, Fault> {
         SyncWhat::Data => fdatasync(&open.fd),
     };
     match synced {
-        Ok(()) => Ok(Reply::Done),
+        Ok(()) => Ok(()),
         Err(e) => {
             open.broken.store(true, Ordering::Relaxed);
             Err(fault::of_change(e))

@@ -6,7 +6,7 @@ use super::super::meta;
 use super::super::reserve::{ReservedFile, more};
 use super::super::session::Core;
 use super::act::Act;
-use super::content::{reopen, write_at};
+use super::content::{reopen, sync_open, write_at};
 use super::place::{Place, attr_now};
 use super::{owner, place};
 use rustix::fd::OwnedFd;
@@ -50,15 +50,18 @@ pub(super) fn name(
             let _ = unlinkat(&place.dir, &place.name, AtFlags::empty());
         }
     })?;
-    let unwritten = write(core, &fd, new.offset, bytes).err();
+    let written = write(core, &fd, new.offset, bytes);
     act.done_in(dir);
-    let named = Named {
+    let mut named = Named {
         attr: attr_now(core, &fd)?,
         dir: place.dir_attr(core)?,
-        unwritten,
+        unwritten: written.err(),
         reserved: more(core, &place.dir, (dir, &new.dir.path), new.refill),
     };
     let open = Open::new(new.file, fd, Access::ReadWrite, true, room);
+    if let (None, Some(what)) = (named.unwritten, new.sync) {
+        named.unwritten = sync_open(&open, what).err();
+    }
     core.held.hold(new.open, open.at(place.path));
     Ok(Reply::Named(named))
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::sleep;
-use wormhole_protocol::{Attr, FileId, Name};
+use wormhole_protocol::{Attr, FileId, Name, SyncWhat};
 
 /// A file being made.
 pub struct Making {
@@ -28,12 +28,23 @@ pub struct Making {
     pub(super) remade: OnceLock<Arc<HostOpen>>,
 }
 
+/// What is written to it first.
+#[derive(Clone, Default)]
+pub struct FirstBytes {
+    /// Where it belongs.
+    pub offset: u64,
+    /// What.
+    pub body: Body,
+    /// Makes the file durable then.
+    pub sync: Option<SyncWhat>,
+}
+
 /// The first bytes.
 pub(super) enum First {
     /// There are none yet.
     Open,
     /// These, and who wants to know what became of them.
-    Bytes(u64, Body, oneshot::Sender<Result<Attr, FsError>>),
+    Bytes(FirstBytes, oneshot::Sender<Result<Attr, FsError>>),
     /// The host is being asked.
     Sent,
 }
@@ -77,10 +88,9 @@ impl Making {
         is_open
     }
 
-    /// Sends `body`, which belongs at `offset`, along with the name. `None` if that is on its way already, or
-    /// the bytes are too many.
-    pub async fn send_along(&self, offset: u64, body: &Body) -> Option<Result<Attr, FsError>> {
-        if body.len() > FIRST_BYTES_MAX {
+    /// Sends `bytes` along with the name. `None` if that is on its way already, or they are too many.
+    pub async fn send_along(&self, bytes: FirstBytes) -> Option<Result<Attr, FsError>> {
+        if bytes.body.len() > FIRST_BYTES_MAX {
             return None;
         }
         let (done, told) = oneshot::channel();
@@ -89,7 +99,7 @@ impl Making {
             if !matches!(*first, First::Open) {
                 return None;
             }
-            *first = First::Bytes(offset, body.clone(), done);
+            *first = First::Bytes(bytes, done);
         }
         self.wake.notify_one();
         Some(told.await.unwrap_or(Err(FsError::Io)))

@@ -4,7 +4,7 @@
 //! So it is made again, as another file under the same name. What was written goes there, and whoever looks the name up
 //! finds that one.
 
-use super::{Early, FsError, Taken};
+use super::{Early, FirstBytes, FsError, Taken};
 use crate::mount::changes::Patience;
 use crate::mount::inodes::Node;
 use crate::mount::opens::HostOpen;
@@ -22,7 +22,7 @@ impl Early {
         caller: Caller,
         node: &Arc<Node>,
         open: &HostOpen,
-        (offset, body): (u64, Body),
+        bytes: FirstBytes,
     ) -> Result<Result<Attr, FsError>, FsError> {
         let (id, attr) = match self.create(taken, caller, node, open).await {
             // The name may be its own: given before the host was restarted.
@@ -33,10 +33,10 @@ impl Early {
             }
             made => made?,
         };
-        if body.is_empty() {
+        if bytes.body.is_empty() {
             return Ok(Ok(attr));
         }
-        Ok(self.write_first(caller, id, offset, body).await)
+        Ok(self.write_first(caller, id, bytes).await)
     }
 
     async fn create(
@@ -94,14 +94,14 @@ impl Early {
         &self,
         caller: Caller,
         open: OpenId,
-        offset: u64,
-        body: Body,
+        FirstBytes { offset, body, sync }: FirstBytes,
     ) -> Result<Attr, FsError> {
         let len = u32::try_from(body.len()).ok().and_then(BodyLen::new);
         let change = Change::Write {
             open,
             offset,
             len: len.ok_or(FsError::Io)?,
+            sync,
         };
         let asking = self.changes.ask_with(self.patience, caller, change, body);
         match asking.await? {

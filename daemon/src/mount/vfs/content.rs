@@ -6,6 +6,7 @@
 use super::{Opened, Vfs, name_of};
 use crate::mount::beliefs::Beliefs;
 use crate::mount::changes::{Changes, Patience};
+use crate::mount::early::FirstBytes;
 use crate::mount::error::FsError;
 use crate::mount::handles::{FileHandle, HandleId, OpenHow};
 use crate::mount::inodes::{Ino, Node};
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{
     Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, Reply, Request,
-    SeekWhat,
+    SeekWhat, SyncWhat,
 };
 
 /// Makes a file and opens it: how.
@@ -48,10 +49,17 @@ struct Delivery {
 }
 
 impl Delivery {
-    async fn deliver(&self, offset: u64, body: Body) -> Result<Attr, FsError> {
+    async fn deliver(
+        &self,
+        offset: u64,
+        body: Body,
+        sync: Option<SyncWhat>,
+    ) -> Result<Attr, FsError> {
         self.open.require()?;
         if let Some(making) = self.open.node.making() {
-            if let Some(written) = making.send_along(offset, &body).await {
+            let body = body.clone();
+            let first = FirstBytes { offset, body, sync };
+            if let Some(written) = making.send_along(first).await {
                 return written;
             }
             making.finish().await;
@@ -62,6 +70,7 @@ impl Delivery {
             open: open.id,
             offset,
             len: body_len(body.len())?,
+            sync,
         };
         let asked = Instant::now();
         let asking = self
@@ -80,9 +89,14 @@ impl Delivery {
 }
 
 impl Deliver for Delivery {
-    fn write(&self, offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>> {
+    fn write(
+        &self,
+        offset: u64,
+        body: Body,
+        sync: Option<SyncWhat>,
+    ) -> BoxFuture<'_, Result<Attr, FsError>> {
         async move {
-            let delivered = self.deliver(offset, body).await;
+            let delivered = self.deliver(offset, body, sync).await;
             // The file is not what was written: nobody is to read that.
             delivered.inspect_err(|_| self.own_bytes.forget(self.open.node.id))
         }

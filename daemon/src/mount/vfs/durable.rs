@@ -105,9 +105,13 @@ impl Vfs {
         file: &Arc<FileHandle>,
         what: SyncWhat,
     ) -> Result<(), FsError> {
+        let is_durable = self.send_durably(file, what).await?;
         self.settle(&file.node).await?;
         if let Some(error) = file.take_error() {
             return Err(error);
+        }
+        if is_durable {
+            return Ok(());
         }
         let host = self.host_open(NOBODY, file).await?;
         host.require()?;
@@ -116,6 +120,16 @@ impl Vfs {
             what,
         };
         self.change(NOBODY, change, Body::empty()).await.map(drop)
+    }
+
+    /// Sends what was written, and has the file made durable with it where that is one message. Whether it was.
+    async fn send_durably(&self, file: &FileHandle, what: SyncWhat) -> Result<bool, FsError> {
+        // What was put off of it is to be durable as well.
+        let writer = file.node.writer().filter(|_| file.node.late().is_none());
+        match (writer, file.delivered()) {
+            (Some(writer), Some(to)) => self.in_time(writer.flush_durably(to, what)).await,
+            _ => Ok(false),
+        }
     }
 
     /// The names in a directory are on the host's disk when this returns.

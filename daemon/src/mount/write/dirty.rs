@@ -11,6 +11,7 @@
 //! Not here: tasks, time, memory of other files (`writer`, `buffer`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use wormhole_protocol::SyncWhat;
 
 /// Sizes and counts, so that tests can have small ones.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,8 @@ pub(super) struct Sending<R> {
     pub(super) offset: u64,
     pub(super) data: Vec<u8>,
     pub(super) route: R,
+    /// The file is to be made durable with it.
+    pub(super) sync: Option<SyncWhat>,
 }
 
 /// What an answered segment had taken.
@@ -64,6 +67,7 @@ struct Segment<R> {
     /// Newer segments that overlap it.
     before: Vec<SegmentId>,
     route: R,
+    sync: Option<SyncWhat>,
 }
 
 impl<R> Segment<R> {
@@ -209,6 +213,7 @@ impl<R: Clone + PartialEq> Dirty<R> {
             behind: 0,
             before: Vec::new(),
             route: route.clone(),
+            sync: None,
         };
         self.segments.insert(id, segment);
         self.starts.insert((offset, id));
@@ -277,7 +282,21 @@ impl<R: Clone + PartialEq> Dirty<R> {
             offset: segment.offset,
             data,
             route: segment.route.clone(),
+            sync: segment.sync,
         })
+    }
+
+    /// Has the file made durable with the only segment there is, if that was not sent, and goes to `route`: which it is.
+    pub(super) fn sync_with_only(&mut self, route: &R, what: SyncWhat) -> Option<SegmentId> {
+        let mut segments = self.segments.iter_mut();
+        let (&id, only) = segments.next()?;
+        if segments.next().is_some() || only.data.is_none() || only.route != *route {
+            return None;
+        }
+        if only.sync != Some(SyncWhat::All) {
+            only.sync = Some(what);
+        }
+        Some(id)
     }
 
     /// A segment that was sent was answered, well or not: it is no longer ours.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wormhole_protocol::limits::OFFSET_MAX;
-use wormhole_protocol::{Attr, Fault};
+use wormhole_protocol::{Attr, Fault, SyncWhat};
 
 /// What the host said of a file when it had written to it, and when it said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ struct State {
     /// Answers so far.
     answers: u64,
     latest: Option<Latest>,
+    /// The last segment with which the file was made durable.
+    synced: Option<SegmentId>,
     /// Whether there is a task.
     running: bool,
     /// When the newest segment began, and when it was last added to.
@@ -69,6 +71,15 @@ impl PartialEq for Route {
     }
 }
 
+/// A segment that was sent.
+struct Sent {
+    id: SegmentId,
+    /// How many others had been answered before.
+    answers: u64,
+    /// The file is made durable with it.
+    syncs: bool,
+}
+
 /// What the task has to do.
 struct Turn {
     send: Vec<Sending<Route>>,
@@ -89,6 +100,7 @@ impl Writer {
                 errors: Errors::default(),
                 answers: 0,
                 latest: None,
+                synced: None,
                 running: false,
                 begun: now,
                 added: now,
@@ -138,6 +150,18 @@ impl Writer {
         }
         let state = self.state.lock();
         state.latest.as_ref().map(|latest| latest.answered)
+    }
+
+    /// The same; and has the file made durable on the way if that takes no request of its own: if all that is dirty is one
+    /// segment that was not sent, and goes to `to`. Whether it was.
+    pub async fn flush_durably(&self, to: &Arc<dyn Deliver>, what: SyncWhat) -> bool {
+        let only = {
+            let mut state = self.state.lock();
+            let route = Route(to.clone());
+            state.dirty.sync_with_only(&route, what)
+        };
+        self.flush().await;
+        only.is_some() && self.state.lock().synced == only
     }
 
     async fn answered_until(&self, newest: SegmentId) {
@@ -240,27 +264,28 @@ impl Writer {
         })
     }
 
-    async fn send(
-        &self,
-        segment: Sending<Route>,
-        answers: u64,
-    ) -> (SegmentId, u64, Result<Attr, FsError>) {
+    async fn send(&self, segment: Sending<Route>, answers: u64) -> (Sent, Result<Attr, FsError>) {
         let _slot = self.buffer.slot().await;
         add(&self.buffer.stats.segments, 1);
         let body = Body::from(self.buffer.spares.lend(segment.data));
-        let answer = segment.route.0.write(segment.offset, body).await;
-        (segment.id, answers, answer)
+        let (to, sync) = (&segment.route.0, segment.sync);
+        let answer = to.write(segment.offset, body, sync).await;
+        let sent = Sent {
+            id: segment.id,
+            answers,
+            syncs: sync.is_some(),
+        };
+        (sent, answer)
     }
 
-    /// Takes an answer to a segment that was sent after `answers` others had come.
-    fn answered(&self, id: SegmentId, answers: u64, answer: Result<Attr, FsError>) {
+    fn answered(&self, sent: &Sent, answer: Result<Attr, FsError>) {
         let freed = {
             let mut state = self.state.lock();
             match &answer {
-                Ok(attr) => state.learn(attr, answers),
+                Ok(attr) => state.learn(attr, sent),
                 Err(error) => state.fail(*error),
             }
-            state.dirty.answered(id)
+            state.dirty.answered(sent.id)
         };
         match answer {
             Ok(_) => add(&self.buffer.stats.written_bytes, freed.bytes as u64),
@@ -292,11 +317,15 @@ impl State {
     /// Takes the attributes that came with an answer. Of segments that were under way at once, it is not
     /// known which was written last: that is told by the time of the change, and by the length, which only
     /// grows from our side.
-    fn learn(&mut self, attr: &Attr, answers: u64) {
+    fn learn(&mut self, attr: &Attr, sent: &Sent) {
         self.answers += 1;
+        if sent.syncs {
+            self.synced = Some(sent.id);
+        }
         let is_newer = self.latest.as_ref().is_none_or(|latest| {
             let known = &latest.answered.attr;
-            answers >= latest.number || (attr.changed, attr.size) >= (known.changed, known.size)
+            sent.answers >= latest.number
+                || (attr.changed, attr.size) >= (known.changed, known.size)
         });
         if is_newer {
             let told = Instant::now();
@@ -332,9 +361,7 @@ impl Running {
                 under_way.push(writer.send(segment, turn.answers));
             }
             tokio::select! {
-                Some((id, answers, answer)) = under_way.next() => {
-                    writer.answered(id, answers, answer);
-                }
+                Some((sent, answer)) = under_way.next() => writer.answered(&sent, answer),
                 () = writer.wake.notified() => {}
                 // An error would mean that the buffer is gone, which this task holds.
                 _ = pressed.changed() => {}

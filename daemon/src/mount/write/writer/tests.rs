@@ -21,6 +21,8 @@ struct Far {
     bytes: Mutex<Vec<u8>>,
     /// Segments as they arrived.
     arrived: Mutex<Vec<(u64, usize)>>,
+    /// Those with which the file was to be made durable.
+    synced: Mutex<Vec<(u64, SyncWhat)>>,
     /// What is under way: from, until.
     under_way: Mutex<Vec<(u64, u64)>>,
     under_way_max: AtomicUsize,
@@ -38,6 +40,7 @@ impl Far {
         Arc::new(Self {
             bytes: Mutex::default(),
             arrived: Mutex::default(),
+            synced: Mutex::default(),
             under_way: Mutex::default(),
             under_way_max: AtomicUsize::new(0),
             delays: Mutex::new(delays.collect()),
@@ -106,7 +109,13 @@ impl Far {
 }
 
 impl Deliver for Far {
-    fn write(&self, offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>> {
+    fn write(
+        &self,
+        offset: u64,
+        body: Body,
+        sync: Option<SyncWhat>,
+    ) -> BoxFuture<'_, Result<Attr, FsError>> {
+        self.synced.lock().extend(sync.map(|what| (offset, what)));
         async move {
             assert!(!self.panics.load(SeqCst), "the host is gone");
             let range = (offset, offset + body.len() as u64);
@@ -413,7 +422,12 @@ async fn nothing_lies_beyond_the_largest_offset() {
 async fn a_gigabyte_goes_through() {
     struct Count(AtomicU64, Far);
     impl Deliver for Count {
-        fn write(&self, _offset: u64, body: Body) -> BoxFuture<'_, Result<Attr, FsError>> {
+        fn write(
+            &self,
+            _offset: u64,
+            body: Body,
+            _sync: Option<SyncWhat>,
+        ) -> BoxFuture<'_, Result<Attr, FsError>> {
             self.0.fetch_add(body.len() as u64, SeqCst);
             futures_util::future::ready(Ok(self.1.attr())).boxed()
         }
@@ -436,4 +450,47 @@ async fn a_gigabyte_goes_through() {
         "of a mebibyte, mostly"
     );
     assert_eq!(SEGMENT_BYTES, MIB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_segment_makes_the_file_durable_on_its_way() {
+    let (writer, to, far) = set_up(16 << 20, &[100]);
+    assert!(!writer.flush_durably(&to, SyncWhat::All).await);
+    writer.write(&to, 0, b"data").await.unwrap();
+    assert!(writer.flush_durably(&to, SyncWhat::Data).await);
+    assert_eq!(*far.synced.lock(), [(0, SyncWhat::Data)]);
+    assert!(!writer.flush_durably(&to, SyncWhat::Data).await);
+    // Of two who want it the one who wants more.
+    writer.write(&to, 4, b"more").await.unwrap();
+    let (all, data) = tokio::join!(
+        writer.flush_durably(&to, SyncWhat::All),
+        writer.flush_durably(&to, SyncWhat::Data)
+    );
+    assert!(all && data);
+    assert_eq!(far.synced.lock()[1..], [(4, SyncWhat::All)]);
+    assert_eq!(*far.arrived.lock(), [(0, 4), (4, 4)]);
+    ended(&writer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_one_segment_does_not_nor_what_was_sent_nor_what_goes_elsewhere() {
+    let (writer, to, far) = set_up(16 << 20, &[100]);
+    for offset in [0, 100] {
+        writer.write(&to, offset, b"data").await.unwrap();
+    }
+    assert!(!writer.flush_durably(&to, SyncWhat::All).await);
+    writer.write(&to, 200, b"sent").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(far.arrived.lock().len(), 3);
+    assert!(!writer.flush_durably(&to, SyncWhat::All).await);
+    let elsewhere: Arc<dyn Deliver> = Far::new(&[10]);
+    writer.write(&to, 300, b"data").await.unwrap();
+    assert!(!writer.flush_durably(&elsewhere, SyncWhat::All).await);
+    assert!(far.synced.lock().is_empty());
+    // What fails makes nothing durable.
+    *far.fails_at.lock() = Some((400, FsError::Io));
+    writer.write(&to, 400, b"data").await.unwrap();
+    assert!(!writer.flush_durably(&to, SyncWhat::All).await);
+    assert_eq!(*far.synced.lock(), [(400, SyncWhat::All)]);
+    ended(&writer).await;
 }
