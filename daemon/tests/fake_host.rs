@@ -109,6 +109,7 @@ async fn what_is_open_outlives_its_name_and_its_directory_moves() {
     let file = node(&host, "f");
     let root = node(&host, "");
     let dir = Change::MakeDir {
+        reserve: 0,
         dir: root.clone(),
         name: name("d"),
         mode: 0o700,

@@ -386,7 +386,7 @@ pub enum Change {
         /// Which.
         set: AttrChange,
     },
-    /// Makes a directory → [`crate::Reply::Made`].
+    /// Makes a directory → [`crate::Reply::MadeDir`].
     MakeDir {
         /// In which.
         dir: NodeRef,
@@ -394,6 +394,8 @@ pub enum Change {
         name: Name,
         /// Permission bits; the umask has been taken off.
         mode: u16,
+        /// How many files are to be reserved in it, at most [`crate::limits::RESERVED_FILES_MAX`].
+        reserve: u8,
     },
     /// Makes a node → [`crate::Reply::Made`].
     MakeNode {

@@ -120,6 +120,9 @@ wire! {
         Request::Change { change: Change::NameReserved(new), .. } => {
             new.refill <= RESERVED_FILES_MAX
         }
+        Request::Change { change: Change::MakeDir { reserve, .. }, .. } => {
+            *reserve <= RESERVED_FILES_MAX
+        }
         _ => true,
     };
     Reply: REPLY_BYTES_MAX, |reply| match reply {
@@ -129,6 +132,7 @@ wire! {
         Reply::Reserved(files) => files.len() <= RESERVED_FILES_MAX.into(),
         Reply::Vouched(files) => files.len() <= VOUCH_FILES_MAX,
         Reply::Named(named) => named.reserved.len() <= RESERVED_FILES_MAX.into(),
+        Reply::MadeDir(made) => made.reserved.len() <= RESERVED_FILES_MAX.into(),
         _ => true,
     };
     TreeFrame: TREE_FRAME_BYTES_MAX, |frame| frame.entries_len() <= LIST_FRAME_ENTRIES_MAX;

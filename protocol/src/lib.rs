@@ -46,7 +46,7 @@ pub use message::{
 };
 pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};
-pub use reserve::{Named, NewFile};
+pub use reserve::{MadeDir, Named, NewFile};
 pub use revalidate::{KnownListing, Verdict};
 pub use ticket::{HostKey, Proof, Secret, Ticket, TicketError, TicketId};
 pub use tree::{TreeDecoder, TreeEncoder, TreeError, TreeFrame};

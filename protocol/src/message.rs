@@ -24,7 +24,7 @@ use crate::lease::{Leased, WantedName};
 use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
-use crate::reserve::Named;
+use crate::reserve::{MadeDir, Named};
 use crate::revalidate::{KnownListing, Verdict};
 use crate::ticket::{Proof, TicketId};
 use crate::version::Features;
@@ -392,6 +392,8 @@ pub enum Reply {
     /// For each file in the order they were named: its attributes, if its bytes are those that were named, and
     /// of `attr.version`. None if they are not, or if nobody can say yet, so soon after a change.
     Vouched(Vec<Option<Attr>>),
+    /// The directory is there now.
+    MadeDir(MadeDir),
 }
 
 /// Somebody's lock.

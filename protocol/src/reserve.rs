@@ -54,3 +54,16 @@ pub struct Named {
     /// Further reserved files, as many as there could be; none if the lease is shared.
     pub reserved: Vec<Attr>,
 }
+
+/// A directory that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MadeDir {
+    /// Its attributes.
+    pub attr: Attr,
+    /// Those of the directory it is in.
+    pub dir: Attr,
+    /// It is leased, and was empty when it was.
+    pub leased: bool,
+    /// Files reserved in it, as many as there could be; none if it is not held alone.
+    pub reserved: Vec<Attr>,
+}

@@ -197,6 +197,12 @@ impl Leases {
             .is_some_and(|running| running.table.lock().is_sole(key, dir))
     }
 
+    /// Whether a mount holds a directory alone, or has held it so and nobody else has looked since.
+    pub(super) fn is_alone(&self, key: MountKey, dir: FileId) -> bool {
+        self.listening()
+            .is_some_and(|running| running.table.lock().is_alone(key, dir))
+    }
+
     /// The mount has ended the session on purpose: nobody waits for it.
     pub(super) fn leave(&self, key: MountKey, session: u64) {
         if let Some(running) = self.listening() {

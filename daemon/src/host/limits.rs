@@ -143,6 +143,8 @@ pub(super) const NAMED_FILES_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect(
 pub(super) const NAMES_OF_FILE_MAX: usize = 4;
 /// Directories one mount holds alone.
 pub(super) const SOLE_LEASES_MAX: usize = 256;
+/// And those it was told to share for want of room, and has not answered.
+pub(super) const SOLE_RECALLS_MAX: usize = 256;
 /// A directory that had to be shared is leased to nobody alone for so long.
 pub(super) const SOLE_REST: Duration = Duration::from_secs(10);
 /// Reserved files of one mount.

@@ -11,13 +11,14 @@
 use super::change::has_default_acl;
 use super::held::Room;
 use super::limits::{MOUNT_RESERVED_MAX, RESERVED_KEPT};
+use super::list;
 use super::meta;
 use super::session::{Class, Core};
 use crate::rpc::{Sink, SinkClosed};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use wormhole_protocol::{Attr, Fault, FileId, NodeRef, RelPath, Reply};
@@ -65,6 +66,17 @@ impl Reserved {
     fn is_full(&self) -> bool {
         self.files.lock().len() >= MOUNT_RESERVED_MAX
     }
+
+    fn dirs(&self) -> HashSet<FileId> {
+        self.files.lock().values().map(|file| file.dir).collect()
+    }
+
+    /// Lets go of what was reserved in these directories.
+    fn forget(&self, dirs: &HashSet<FileId>) {
+        self.files
+            .lock()
+            .retain(|_, file| !dirs.contains(&file.dir));
+    }
 }
 
 /// Answers a mount that wants a directory for itself alone, and files to name in it.
@@ -79,6 +91,27 @@ pub(super) async fn serve(
     let done = core.on_disk(&slot, work).await.and_then(|done| done);
     let reply = done.map_or_else(Reply::Fault, Reply::Reserved);
     core.reply(sink, reply).await
+}
+
+/// Leases the directory that was just made at `path`, and reserves up to `count` files in it: its attributes under the
+/// lease, and the files. None if it cannot be leased, or if there is something in it.
+pub(super) fn in_new_dir(
+    core: &Core,
+    path: &RelPath,
+    id: FileId,
+    count: u8,
+) -> Option<(Attr, Vec<Attr>)> {
+    let dir = NodeRef {
+        path: path.clone(),
+        expect: Some(id),
+    };
+    let (attr, mut listing) = core.with_descriptors(|| list::open(core, &dir)).ok()?;
+    if !listing.leased {
+        return None;
+    }
+    let seen = list::look(core, &mut listing, 1).ok()?;
+    let is_empty = seen.last && seen.entries.is_empty();
+    is_empty.then(|| (attr, reserve(core, &dir, count).unwrap_or_default()))
 }
 
 fn reserve(core: &Core, dir: &NodeRef, count: u8) -> Result<Vec<Attr>, Fault> {
@@ -103,7 +136,13 @@ pub(super) fn more(core: &Core, dir: &OwnedFd, at: (FileId, &RelPath), count: u8
 fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {
     let reserved = &core.held.reserved;
     if reserved.is_full() {
-        return None;
+        let leases = core.service.leases();
+        let mut shared = reserved.dirs();
+        shared.retain(|dir| !leases.is_alone(core.key(), *dir));
+        reserved.forget(&shared);
+        if reserved.is_full() {
+            return None;
+        }
     }
     let room = core.held.spare_room()?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;

@@ -274,6 +274,24 @@ impl Early {
         Ok(unwritten.map_or(Ok(attr), |fault| Err(FsError::Fault(fault))))
     }
 
+    /// How many files are to be reserved in a directory that is about to be made; `many` where nobody waits for the host.
+    pub fn wanted_in_new_dir(&self, many: bool) -> u8 {
+        match self.leases.are_given() {
+            true if many => stock::WANTED_MIN,
+            // Each takes some time, there and here, and many directories will never have one.
+            true => 1,
+            false => 0,
+        }
+    }
+
+    /// A directory was made, as was asked at `asked`, and files were reserved in it.
+    pub fn given(&self, dir: &Arc<Node>, files: Vec<Attr>, asked: Instant) {
+        if let Ok(at) = dir.reference() {
+            let mut state = self.state.lock();
+            state.stocks.begin(dir, &at.path, files, asked);
+        }
+    }
+
     /// A file is made in `dir` the slow way: wants the next ones not to be.
     pub fn want(self: &Arc<Self>, dir: &Arc<Node>) {
         self.want_if(dir, false);

@@ -166,9 +166,9 @@ impl Listing {
         self.take(frame);
     }
 
-    /// The listing of a directory that was made when this was asked, and so held nothing.
-    pub fn empty(asked: Instant) -> Arc<Self> {
-        Self::new(asked.into(), State::Complete)
+    /// The listing of a directory that was just made, and held nothing when that was heard.
+    pub fn empty(heard: Heard) -> Arc<Self> {
+        Self::new(heard, State::Complete)
     }
 
     /// Adds a frame; the number of entries so far, or `None` if that was the end.

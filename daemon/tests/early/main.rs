@@ -102,19 +102,86 @@ async fn what_was_written_is_made_durable_in_the_same_round_trip() {
     maker.vfs.release(opened.handle);
 }
 
+/// Makes a directory at the top, and in it files, one after the other: which it is, and how long the files took.
+async fn fill(maker: &Maker, dir: &str, files: u32) -> (Ino, Duration) {
+    let made = maker.vfs.make_dir(CALLER, Ino::ROOT, dir.as_bytes(), 0o755);
+    let ino = made.await.unwrap().node.ino;
+    let began = Instant::now();
+    for n in 0..files {
+        maker.make(ino, &format!("f{n}"), "content").await.unwrap();
+    }
+    (ino, began.elapsed())
+}
+
 #[tokio::test(start_paused = true)]
-async fn so_it_does_in_a_directory_that_was_made_here() {
+async fn so_it_does_in_a_directory_that_was_made_here_from_the_first_file_on() {
     let world = World::new();
     let maker = Maker::new(&world, 1).await;
     maker.far(RTT);
-    let made = maker.vfs.make_dir(CALLER, Ino::ROOT, b"d", 0o755);
-    let dir = made.await.unwrap().node.ino;
+    let (dir, took) = fill(&maker, "d", 30).await;
+    assert!(took < RTT * 31, "{took:?}");
+    // What is known of it needs no asking either.
     let began = Instant::now();
-    for n in 0..30 {
-        maker.make(dir, &format!("f{n}"), "content").await.unwrap();
+    assert_eq!(maker.names(dir).await.len(), 30);
+    maker.vfs.getattr(dir, None).await.unwrap();
+    assert!(maker.vfs.lookup(dir, b"none").await.unwrap().is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_it_does_in_however_many_directories() {
+    let world = World::new();
+    let maker = Maker::new(&world, 1).await;
+    maker.far(RTT);
+    // More than a mount may hold alone at once.
+    for n in 0..700 {
+        let (_, took) = fill(&maker, &format!("d{n}"), 2).await;
+        assert!(took < RTT * 24 / 10, "{n}: {took:?}");
     }
-    let took = began.elapsed();
-    assert!(took < RTT * 36, "{took:?}");
+    let (first, last) = (maker.dir("d0").await, maker.dir("d699").await);
+    for (dir, name) in [(first, "d0"), (last, "d699")] {
+        assert_eq!(maker.names(dir).await, ["f0", "f1"], "{name}");
+        maker.make(dir, "f2", "more").await.unwrap();
+        let path = world.folder().join(name).join("f2");
+        assert_eq!(fs::read(path).unwrap(), b"more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_directory_others_looked_into_before_its_maker_knew_is_not_its_own() {
+    let world = World::new();
+    let (maker, other) = (Maker::new(&world, 1).await, Maker::new(&world, 2).await);
+    maker.far(RTT);
+    for n in 0..20 {
+        let name = format!("d{n}");
+        let looks = async {
+            while !world.folder().join(&name).exists() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let dir = other.dir(&name).await;
+            assert!(other.vfs.lookup(dir, b"f").await.unwrap().is_err());
+            dir
+        };
+        let makes = maker
+            .vfs
+            .make_dir(CALLER, Ino::ROOT, name.as_bytes(), 0o755);
+        let (made, theirs) = tokio::join!(makes, looks);
+        let ours = made.unwrap().node.ino;
+        let (first, second) = tokio::join!(
+            async {
+                let file = maker.create(ours, "f", true).await?;
+                maker.write(file, "one").await?;
+                maker.close(file).await
+            },
+            other.make(theirs, "f", "two")
+        );
+        let content = fs::read(world.folder().join(&name).join("f")).unwrap();
+        match (first, second) {
+            (Ok(()), Err(EXISTS)) => assert_eq!(content, b"one", "{name}"),
+            (Err(EXISTS), Ok(())) => assert_eq!(content, b"two", "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,12 +483,17 @@ async fn a_directory_that_was_given_other_rights_is_asked_first() {
         maker.close(file).await.unwrap();
         took < RTT
     };
-    assert!(early("a").await);
-    let set = AttrChange {
-        mode: Some(0o555),
-        ..AttrChange::default()
+    let set_mode = async |mode| {
+        let set = AttrChange {
+            mode: Some(mode),
+            ..AttrChange::default()
+        };
+        maker.vfs.setattr(CALLER, dir, set).await.unwrap();
     };
-    maker.vfs.setattr(CALLER, dir, set).await.unwrap();
+    assert!(early("a1").await);
+    set_mode(0o775).await;
+    assert!(early("a2").await, "more rights than before");
+    set_mode(0o555).await;
     assert!(!early("b1").await, "by this mount");
     early("b2").await;
     sleep(RTT * 3).await;

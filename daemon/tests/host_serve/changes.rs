@@ -9,9 +9,9 @@ use wormhole::host::ShareRules;
 use wormhole::rpc::{Body, CallError, Remote};
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, FileKind, NewNode,
-    NodeRef, OpenId, RenameHow, Reply, Request, Seq, SetTime, SyncWhat, Timestamp, XattrHow,
-    XattrName,
+    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, FileKind, MadeDir,
+    NewNode, NodeRef, OpenId, RenameHow, Reply, Request, Seq, SetTime, SyncWhat, Timestamp,
+    XattrHow, XattrName,
 };
 
 /// A share that mounts may change.
@@ -140,7 +140,7 @@ pub(crate) fn attr(reply: Reply) -> Result<Attr, Fault> {
 
 pub(crate) fn made(reply: Reply) -> Result<Attr, Fault> {
     match reply {
-        Reply::Made { attr, .. } => Ok(attr),
+        Reply::Made { attr, .. } | Reply::MadeDir(MadeDir { attr, .. }) => Ok(attr),
         other => panic!("{other:?}"),
     }
 }
@@ -174,6 +174,7 @@ pub(crate) fn making_dir(dir: &str, entry: &str, mode: u16) -> Change {
         dir: node(dir),
         name: name(entry),
         mode,
+        reserve: 0,
     }
 }
 

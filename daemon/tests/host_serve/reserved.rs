@@ -1,6 +1,6 @@
 //! Reserved files and sole leases: made by a mount before it asks, and seen by nobody in between.
 
-use crate::changes::{ROOT, WRITABLE, asking, body_len, call, creating, renaming};
+use crate::changes::{ROOT, WRITABLE, asking, body_len, call, creating, making_dir, renaming};
 use crate::leases::Listener;
 use crate::page_cache::{is_on_disk, unwritten_pages};
 use crate::world::{Mount, World, name, node};
@@ -123,6 +123,38 @@ async fn a_reserved_file_gets_its_name_and_its_first_bytes_in_one_change() {
     let next = naming("d", "g", named.reserved[2].id, 8);
     holder.mount.name_reserved(next, b"").await.unwrap();
     assert_eq!(fs::metadata(world.at("d/g")).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_made_comes_with_a_lease_and_files() {
+    let world = World::with(WRITABLE);
+    let make = |entry: &str| {
+        let mut change = making_dir("", entry, 0o750);
+        if let Change::MakeDir { reserve, .. } = &mut change {
+            *reserve = 2;
+        }
+        asking(ROOT, change)
+    };
+    let made = async |mount: &Mount, entry: &str| match call(mount, make(entry), b"").await.unwrap()
+    {
+        Reply::MadeDir(made) => made,
+        other => panic!("{other:?}"),
+    };
+    let mut holder = Listener::new(&world, 1).await;
+    let d = made(&holder.mount, "d").await;
+    assert!(d.leased);
+    assert_eq!((d.attr.mode, d.reserved.len()), (0o750, 2));
+    assert_eq!(d.attr.id.inode, fs::metadata(world.at("d")).unwrap().ino());
+    let new = naming("d", "f", d.reserved[0].id, 7);
+    holder.mount.name_reserved(new, b"bytes").await.unwrap();
+    fs::write(world.at("d/theirs"), "").unwrap();
+    assert!(holder.told("theirs").await["theirs"].is_some());
+    let other = Listener::new(&world, 2).await;
+    let looked = shared_before(&mut holder, other.look("d", "f")).await;
+    assert_eq!(looked.0.unwrap().size, 5);
+    // Who does not listen is promised nothing.
+    let deaf = made(&world.mount_as(3).await, "e").await;
+    assert_eq!((deaf.leased, deaf.reserved.len()), (false, 0));
 }
 
 #[tokio::test]

@@ -231,11 +231,14 @@ fn new_name() -> impl Strategy<Value = Change> {
         number().prop_map(NewNode::BlockDevice),
     ];
     prop_oneof![
-        (node(), name(), any::<u16>()).prop_map(|(dir, name, mode)| Change::MakeDir {
-            dir,
-            name,
-            mode,
-        }),
+        (node(), name(), any::<u16>(), 0..=RESERVED_FILES_MAX).prop_map(
+            |(dir, name, mode, reserve)| Change::MakeDir {
+                reserve,
+                dir,
+                name,
+                mode,
+            }
+        ),
         (node(), name(), any::<u16>(), kind).prop_map(|(dir, name, mode, kind)| {
             Change::MakeNode {
                 dir,

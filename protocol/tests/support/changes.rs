@@ -189,6 +189,7 @@ fn new_names() -> Vec<Change> {
         dir: dir(),
         name: name(b"new"),
         mode: 0o2775,
+        reserve: 1,
     }];
     changes.extend(kinds.map(|kind| Change::MakeNode {
         dir: dir(),

@@ -10,9 +10,9 @@ mod trees;
 use wormhole_protocol::{
     Access, Attr, ByteRange, BytesDigest, ContentVersion, Entry, Epoch, Fault, Features, FileFrame,
     FileId, FileKind, FileWanted, Hello, HelloReply, KnownContent, LinkTarget, ListFrame,
-    ListingDigest, LockConflict, LockMode, LockRange, MountId, Name, Named, NodeRef, Proof, Push,
-    ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId,
-    Timestamp, TreeFrame, Welcome, WrittenFile, XattrName,
+    ListingDigest, LockConflict, LockMode, LockRange, MadeDir, MountId, Name, Named, NodeRef,
+    Proof, Push, ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs,
+    TicketId, Timestamp, TreeFrame, Welcome, WrittenFile, XattrName,
 };
 
 /// A value and what the golden table calls it.
@@ -303,6 +303,12 @@ fn change_replies() -> Vec<Reply> {
             reserved: vec![file],
         }),
         Reply::Vouched(vec![Some(file), None]),
+        Reply::MadeDir(MadeDir {
+            attr: dir,
+            dir,
+            leased: true,
+            reserved: vec![file],
+        }),
     ]
 }
 
@@ -347,6 +353,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Appended { .. } => "appended",
         Reply::Copied { .. } => "copied",
         Reply::Offset(_) => "offset",
+        Reply::MadeDir(_) => "made directory",
         Reply::Reserved(_) => "reserved",
         Reply::Named(_) => "named",
         Reply::Vouched(_) => "vouched",

@@ -13,7 +13,7 @@ use wormhole_protocol::limits::{
 use wormhole_protocol::{
     Attr, ByteRange, BytesDigest, ContentVersion, Entry, Epoch, Fault, Features, FileFrame, FileId,
     FileKind, FileWanted, Hello, HelloReply, KnownContent, KnownListing, Leased, LinkTarget,
-    ListFrame, ListingDigest, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push,
+    ListFrame, ListingDigest, MadeDir, MountId, Name, NameNews, Named, News, NodeRef, Proof, Push,
     ReadUrgency, Refusal, RelPath, Reply, Request, SessionLimits, ShareId, StatFs, TicketId,
     Timestamp, TreeFrame, Verdict, WantedName, Welcome, WrittenFile, XattrName,
 };
@@ -365,6 +365,16 @@ fn change_reply() -> impl Strategy<Value = Reply> {
                     reserved,
                 })
             }),
+        (attr(), attr(), any::<bool>(), vec(attr(), 0..4)).prop_map(
+            |(attr, dir, leased, reserved)| {
+                Reply::MadeDir(MadeDir {
+                    attr,
+                    dir,
+                    leased,
+                    reserved,
+                })
+            }
+        ),
     ]
 }
 

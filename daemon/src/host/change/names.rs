@@ -3,6 +3,7 @@
 use super::super::fault;
 use super::super::find::find;
 use super::super::meta;
+use super::super::reserve;
 use super::super::session::Core;
 use super::act::Act;
 use super::content::keep;
@@ -16,15 +17,21 @@ use rustix::fs::{
 use rustix::process::geteuid;
 use std::time::Instant;
 use wormhole_protocol::{
-    Attr, Change, Fault, FileKind, LinkTarget, NewNode, NodeRef, OpenId, RenameHow, Reply,
+    Attr, Change, Fault, FileKind, LinkTarget, MadeDir, NewNode, NodeRef, OpenId, RenameHow, Reply,
 };
 
 /// Does one of the changes of names.
 pub(super) fn apply(core: &Core, act: &Act<'_>, change: &Change) -> Result<Reply, Fault> {
     match change {
-        Change::MakeDir { dir, name, mode } => {
+        Change::MakeDir {
+            dir,
+            name,
+            mode,
+            reserve,
+        } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, act, &place, New::Dir, Some(*mode))
+            let made = make(core, act, &place, New::Dir, Some(*mode))?;
+            Ok(Reply::MadeDir(leased(core, &place, made, *reserve)))
         }
         Change::MakeNode {
             dir,
@@ -33,11 +40,11 @@ pub(super) fn apply(core: &Core, act: &Act<'_>, change: &Change) -> Result<Reply
             kind,
         } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, act, &place, New::Node(*kind), Some(*mode))
+            make(core, act, &place, New::Node(*kind), Some(*mode)).map(Reply::from)
         }
         Change::Symlink { dir, name, target } => {
             let place = Place::to_make(core, dir, name)?;
-            make(core, act, &place, New::Symlink(target), None)
+            make(core, act, &place, New::Symlink(target), None).map(Reply::from)
         }
         Change::Link { node, dir, name } => {
             link(core, act, node, &Place::to_make(core, dir, name)?)
@@ -61,6 +68,18 @@ pub(super) fn apply(core: &Core, act: &Act<'_>, change: &Change) -> Result<Reply
             rename(core, act, (&from, &to), *how, *kept)
         }
         _ => Err(Fault::Invalid),
+    }
+}
+
+/// What was made: its attributes, and those of the directory it is in.
+struct Made {
+    attr: Attr,
+    dir: Attr,
+}
+
+impl From<Made> for Reply {
+    fn from(Made { attr, dir }: Made) -> Self {
+        Self::Made { attr, dir }
     }
 }
 
@@ -108,7 +127,7 @@ fn make(
     place: &Place,
     new: New<'_>,
     mode: Option<u16>,
-) -> Result<Reply, Fault> {
+) -> Result<Made, Fault> {
     owner::check(core, act)?;
     let device = matches!(new.kind(), FileKind::CharDevice | FileKind::BlockDevice);
     if device && !core.service.rules().allow_devices {
@@ -127,10 +146,31 @@ fn make(
         return Err(fault);
     }
     act.done();
-    Ok(Reply::Made {
+    Ok(Made {
         attr: attr_now(core, &node)?,
         dir: place.dir_attr(core)?,
     })
+}
+
+/// Leases a directory to the mount that made it, unless something is in it already: it knows all there is in it then, and
+/// need not ask before it makes files there.
+fn leased(core: &Core, place: &Place, made: Made, reserve: u8) -> MadeDir {
+    let Made { attr, dir } = made;
+    let path = place.path.as_ref();
+    match path.and_then(|path| reserve::in_new_dir(core, path, attr.id, reserve)) {
+        Some((attr, reserved)) => MadeDir {
+            attr,
+            dir,
+            leased: true,
+            reserved,
+        },
+        None => MadeDir {
+            attr,
+            dir,
+            leased: false,
+            reserved: Vec::new(),
+        },
+    }
 }
 
 /// The node that was just made. Somebody may have put another in its place, whose owner and mode are not to be

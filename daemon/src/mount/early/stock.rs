@@ -15,18 +15,34 @@ use wormhole_protocol::{Attr, FileId, FileKind, Name, RelPath, Timestamp};
 /// Directories with files in stock.
 const DIRECTORIES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 /// Files wanted of a directory at first.
-const WANTED_MIN: u8 = 4;
+pub(super) const WANTED_MIN: u8 = 4;
 /// A file is used within this time: the host gives it up after sixty seconds.
 const YOUNG: Duration = Duration::from_secs(30);
 /// A host that had none is asked again after so long.
 const REFUSED: Duration = Duration::from_secs(5);
 
-/// Who may make files in a directory, and whose they are: mode, user and group.
-type Access = (u16, u32, u32);
+/// Who may make files in a directory, and whose they are.
+#[derive(Clone, Copy)]
+struct Access {
+    mode: u16,
+    uid: u32,
+    gid: u32,
+}
 
-fn access(dir: &Node) -> Access {
-    let attr = dir.attr();
-    (attr.mode, attr.uid, attr.gid)
+impl Access {
+    fn of(dir: &Node) -> Self {
+        let Attr { mode, uid, gid, .. } = dir.attr();
+        Self { mode, uid, gid }
+    }
+
+    /// Whether all who might make files still may, and these would be whose they would have been.
+    fn holds(self, now: Self) -> bool {
+        /// To find and to change names, for anybody.
+        const NAMES: u16 = 0o333;
+        const SPECIAL: u16 = 0o7000;
+        (self.uid, self.gid, self.mode & SPECIAL) == (now.uid, now.gid, now.mode & SPECIAL)
+            && self.mode & !now.mode & NAMES == 0
+    }
 }
 
 /// Attributes of a file that was reserved so long ago, as if it were made now: by the host's clock, less a round trip.
@@ -50,6 +66,32 @@ fn as_if_made(attr: Attr, ago: Duration) -> Attr {
 pub(super) struct Stocks {
     by_dir: LruCache<FileId, Stock>,
     next: u64,
+    forgotten: Forgotten,
+}
+
+/// Which stocks were forgotten lately: what was asked for before is of no use.
+struct Forgotten {
+    recent: LruCache<FileId, Instant>,
+    /// Until then any may have been.
+    others: Instant,
+}
+
+impl Forgotten {
+    fn note(&mut self, dir: FileId) {
+        if let Some((_, at)) = self.recent.push(dir, Instant::now()) {
+            self.others = self.others.max(at);
+        }
+    }
+
+    fn all(&mut self) {
+        self.recent.clear();
+        self.others = Instant::now();
+    }
+
+    fn since(&self, dir: FileId, asked: Instant) -> bool {
+        let at = self.recent.peek(&dir).copied();
+        asked <= at.map_or(self.others, |at| at.max(self.others))
+    }
 }
 
 struct Stock {
@@ -75,6 +117,10 @@ impl Default for Stocks {
         Self {
             by_dir: LruCache::new(DIRECTORIES_MAX),
             next: 0,
+            forgotten: Forgotten {
+                recent: LruCache::new(DIRECTORIES_MAX),
+                others: Instant::now(),
+            },
         }
     }
 }
@@ -89,11 +135,12 @@ impl Stocks {
         now: Instant,
     ) -> Option<(Attr, u64, u8)> {
         let stock = self.by_dir.peek(&dir.id)?;
-        if stock.path != *path || stock.access != access(dir) {
+        if !stock.is_of(dir, path) {
             self.by_dir.pop(&dir.id);
             return None;
         }
         let stock = self.by_dir.get_mut(&dir.id)?;
+        stock.access = Access::of(dir);
         let before = stock.files.len();
         stock
             .files
@@ -114,7 +161,7 @@ impl Stocks {
     /// Whether the directory is held alone, and may be changed by whoever was given files in it.
     pub(super) fn are_given(&self, dir: &Node, path: &RelPath) -> bool {
         let stock = self.by_dir.peek(&dir.id);
-        stock.is_some_and(|s| s.given && s.path == *path && s.access == access(dir))
+        stock.is_some_and(|stock| stock.given && stock.is_of(dir, path))
     }
 
     /// Whether the host was asked for the first, and has not answered.
@@ -139,18 +186,9 @@ impl Stocks {
         surely: bool,
     ) -> Option<(u64, u8)> {
         let next = self.next + 1;
-        let stock = self.by_dir.get_or_insert_mut(dir.id, || Stock {
-            number: next,
-            dir: dir.clone(),
-            path: path.clone(),
-            access: access(dir),
-            files: Vec::new(),
-            wanted: WANTED_MIN,
-            given: false,
-            coming: 0,
-            not_before: now,
-            made: None,
-        });
+        let stock = self
+            .by_dir
+            .get_or_insert_mut(dir.id, || Stock::new(next, dir, path, now));
         self.next = next;
         let made = stock.made.replace(now);
         let follows = surely || made.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
@@ -160,6 +198,32 @@ impl Stocks {
         }
         stock.coming = count;
         Some((stock.number, count))
+    }
+
+    /// Files came with a directory that was made, as was asked at `asked`.
+    pub(super) fn begin(
+        &mut self,
+        dir: &Arc<Node>,
+        path: &RelPath,
+        files: Vec<Attr>,
+        asked: Instant,
+    ) {
+        let now = Instant::now();
+        if files.is_empty() || self.forgotten.since(dir.id, asked) || self.by_dir.contains(&dir.id)
+        {
+            return;
+        }
+        self.next += 1;
+        let (number, count) = (self.next, files.len());
+        let count = u8::try_from(count).unwrap_or(u8::MAX).min(WANTED_MIN);
+        let stock = Stock {
+            made: Some(now),
+            wanted: count,
+            coming: count,
+            ..Stock::new(number, dir, path, now)
+        };
+        self.by_dir.put(dir.id, stock);
+        self.refill(dir.id, number, count, files);
     }
 
     /// The host has answered to being asked for `asked` files.
@@ -182,11 +246,13 @@ impl Stocks {
     /// The directory is not held alone any more.
     pub(super) fn forget(&mut self, dir: FileId) {
         self.by_dir.pop(&dir);
+        self.forgotten.note(dir);
     }
 
     /// None is.
     pub(super) fn forget_all(&mut self) {
         self.by_dir.clear();
+        self.forgotten.all();
     }
 
     /// None is that the entry `name` of `dir` leads to, or that lies beneath it.
@@ -197,12 +263,32 @@ impl Stocks {
             .filter(|(_, s)| s.dir.is_beneath(dir, name));
         let beneath: Vec<_> = beneath.map(|(id, _)| *id).collect();
         for id in beneath {
-            self.by_dir.pop(&id);
+            self.forget(id);
         }
     }
 }
 
 impl Stock {
+    fn new(number: u64, dir: &Arc<Node>, path: &RelPath, now: Instant) -> Self {
+        Self {
+            number,
+            dir: dir.clone(),
+            path: path.clone(),
+            access: Access::of(dir),
+            files: Vec::new(),
+            wanted: WANTED_MIN,
+            given: false,
+            coming: 0,
+            not_before: now,
+            made: None,
+        }
+    }
+
+    /// Whether a directory is where it was, and as open to its mount.
+    fn is_of(&self, dir: &Node, path: &RelPath) -> bool {
+        self.path == *path && self.access.holds(Access::of(dir))
+    }
+
     fn missing(&self) -> u8 {
         let there = u8::try_from(self.files.len()).unwrap_or(u8::MAX);
         self.wanted

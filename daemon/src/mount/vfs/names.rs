@@ -27,16 +27,26 @@ impl Vfs {
         mode: u16,
     ) -> Result<Found, FsError> {
         let (node, name) = (self.inodes.get(dir)?, name_of(name)?);
+        self.settle_name(&node, &name).await?;
         let change = Change::MakeDir {
             dir: node.reference()?,
             name: name.clone(),
             mode,
+            reserve: self.early.wanted_in_new_dir(self.answers_early()),
         };
         let asked = Instant::now();
-        let found = self.make(caller, &node, &name, change).await?;
-        self.beliefs.made_dir(&found.node, asked);
-        found.node.made_here();
-        self.expect_files(&found.node);
+        let reply = self.change(caller, change, Body::empty()).await;
+        let Reply::MadeDir(made) = reply.map_err(|error| self.gone(&node, error))? else {
+            return Err(FsError::Io);
+        };
+        let mut found = self.made(&node, &name, &made.attr, &made.dir, asked)?;
+        let new = &found.node;
+        self.beliefs.made_dir(new, &made.attr, made.leased, asked);
+        // That may be under a lease of its own now.
+        found.ttl = self.beliefs.attr_ttl(new);
+        new.made_here();
+        self.early.given(new, made.reserved, asked);
+        self.expect_files(new);
         Ok(found)
     }
 

@@ -69,7 +69,6 @@ fn fits(change: &Change, reply: &Reply) -> bool {
             Reply::Attr(_)
         ) | (
             Change::Create { .. }
-                | Change::MakeDir { .. }
                 | Change::MakeNode { .. }
                 | Change::Symlink { .. }
                 | Change::Link { .. },
@@ -82,6 +81,7 @@ fn fits(change: &Change, reply: &Reply) -> bool {
             Reply::Done
         ) | (Change::Rename { .. }, Reply::Renamed { .. })
             | (Change::NameReserved(_), Reply::Named(_))
+            | (Change::MakeDir { .. }, Reply::MadeDir(_))
             | (Change::Append { .. }, Reply::Appended { .. })
             | (Change::Copy { .. }, Reply::Copied { .. })
     )

@@ -202,7 +202,17 @@ impl World<'_> {
             Change::Sync { open, .. } => self.open(*open).map(|_| Reply::Done),
             Change::SyncDir { dir } => self.node(dir).map(|_| Reply::Done),
             Change::SetAttr { node, set } => self.set(node, set),
-            Change::MakeDir { dir, name, mode } => self.make(dir, name, FileKind::Directory, *mode),
+            Change::MakeDir {
+                dir, name, mode, ..
+            } => match self.make(dir, name, FileKind::Directory, *mode)? {
+                Reply::Made { attr, dir } => Ok(Reply::MadeDir(MadeDir {
+                    attr,
+                    dir,
+                    leased: false,
+                    reserved: Vec::new(),
+                })),
+                other => Ok(other),
+            },
             Change::Symlink { dir, name, target } => {
                 let made = self.make(dir, name, FileKind::Symlink, 0o777)?;
                 let path = self.child(dir, name)?;

@@ -9,7 +9,7 @@
 //! Places are paths, as requests name them. What makes a path lead elsewhere ends what is held alone beneath it; who
 //! comes by another path than he was given it by holds it alone no more.
 
-use super::super::super::limits::{SOLE_LEASES_MAX, SOLE_REST};
+use super::super::super::limits::{SOLE_LEASES_MAX, SOLE_RECALLS_MAX, SOLE_REST};
 use super::super::super::watch::Watching;
 use super::super::queue::Number;
 use super::super::touch::Wait;
@@ -44,6 +44,7 @@ struct Sole {
     holder: MountKey,
     hearing: u64,
     path: RelPath,
+    since: Instant,
     /// The push that says that it is shared, and until when it is waited for.
     recalled: Option<(Number, Instant)>,
 }
@@ -300,32 +301,54 @@ impl<W: Watching> Table<W> {
             let is_own = visiting.key == key;
             !is_own && scope.touches(path) || is_own && visiting.changes && scope.moves(path)
         };
-        if !alone || rests || self.soles.visits.values().any(visited) || !self.has_room(key) {
+        let may = alone && !rests && !self.soles.visits.values().any(visited);
+        if !may || !self.make_room(key, now) {
             return false;
         }
         let sole = Sole {
             holder: key,
             hearing,
             path: path.clone(),
+            since: now,
             recalled: None,
         };
         self.soles.by_dir.insert(id, sole);
         true
     }
 
-    /// Whether a mount may hold one more directory alone; lets go of what it does not hold any more.
-    fn has_room(&mut self, key: MountKey) -> bool {
+    /// Makes room for one more directory that a mount holds alone: it is told to share the one it has held longest. False
+    /// if it does not hear of that.
+    fn make_room(&mut self, key: MountKey, now: Instant) -> bool {
         let held = |soles: &Soles| soles.by_dir.values().filter(|s| s.holder == key).count();
         if held(&self.soles) < SOLE_LEASES_MAX {
             return true;
         }
         let ids: Vec<_> = self.soles.by_dir.keys().copied().collect();
         for id in ids {
-            if !self.is_held_alone(id) {
+            if !self.is_held_alone(id) || self.is_shared(id) {
                 self.soles.by_dir.remove(&id);
             }
         }
-        held(&self.soles) < SOLE_LEASES_MAX
+        let held_now = |(_, sole): &(&FileId, &Sole)| sole.holder == key && sole.recalled.is_none();
+        let held_now = self.soles.by_dir.iter().filter(held_now);
+        let oldest = held_now.min_by_key(|(_, sole)| sole.since);
+        let oldest = oldest.map(|(id, _)| *id);
+        if held(&self.soles) >= SOLE_LEASES_MAX
+            && let Some(id) = oldest
+        {
+            self.share(id, now);
+        }
+        held(&self.soles) < SOLE_LEASES_MAX + SOLE_RECALLS_MAX
+    }
+
+    /// Whether the holder of a directory has heard that it is shared.
+    fn is_shared(&self, id: FileId) -> bool {
+        let sole = self.soles.by_dir.get(&id);
+        let recalled = sole.and_then(|sole| Some((sole.holder, sole.recalled?.0)));
+        recalled.is_some_and(|(holder, number)| {
+            let mount = self.mounts.get(&holder);
+            mount.is_none_or(|mount| mount.acked >= number)
+        })
     }
 
     /// Whether a mount holds the directory at a path alone, and nobody waits for it to be shared.

@@ -154,3 +154,45 @@ fn who_is_waited_for_does_not_get_it_back_at_once() {
     assert_eq!(table.recall(other, &listing("a/b"), now), []);
     assert!(!table.claim(holder, 1, (ID, &at("a/b")), now));
 }
+
+#[test]
+fn who_holds_many_alone_shares_the_one_he_has_held_longest() {
+    let (mut table, [holder, other], now) = world();
+    table.allowance = Arc::new(Allowance::new(4 * SOLE_LEASES_MAX));
+    let nth = |n: usize| {
+        let id = FileId {
+            inode: 100 + n as u64,
+            ..ID
+        };
+        (id, at(&format!("d{n}")))
+    };
+    let claim = |table: &mut Table<Quiet>, n: usize| {
+        let (id, path) = nth(n);
+        let node = File::open("/dev/null").unwrap().into();
+        let now = now + std::time::Duration::from_millis(n as u64);
+        assert!(table.grant(holder, 1, id, (&path, &node), now));
+        table.claim(holder, 1, (id, &path), now)
+    };
+    let is_sole = |table: &Table<Quiet>, n: usize| {
+        let (id, path) = nth(n);
+        table.is_sole(holder, (id, &path))
+    };
+    for n in 0..SOLE_LEASES_MAX {
+        assert!(claim(&mut table, n), "{n}");
+    }
+    assert_eq!(table.soles.by_dir.len(), SOLE_LEASES_MAX);
+    // One more for each that he is told to share, as long as he hears of it.
+    for n in SOLE_LEASES_MAX..2 * SOLE_LEASES_MAX {
+        assert!(is_sole(&table, n - SOLE_LEASES_MAX));
+        assert!(claim(&mut table, n), "{n}");
+        assert!(!is_sole(&table, n - SOLE_LEASES_MAX));
+    }
+    assert!(!claim(&mut table, 2 * SOLE_LEASES_MAX));
+    // What he has not heard is waited for.
+    let waits = table.recall(other, &listing("d0"), now);
+    assert_eq!(waits.len(), 1);
+    table.heard(holder, 1, Number::MAX, now);
+    assert_eq!(table.recall(other, &listing("d0"), now), []);
+    assert!(claim(&mut table, 2 * SOLE_LEASES_MAX));
+    assert!(table.soles.by_dir.len() <= SOLE_LEASES_MAX + 1);
+}
