@@ -122,7 +122,6 @@ async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Resul
 fn class(change: &Change) -> Class {
     match change {
         Change::Write { sync: Some(_), .. }
-        | Change::NameReserved(NewFile { sync: Some(_), .. })
         | Change::Sync { .. }
         | Change::SyncDir { .. }
         | Change::Allocate { .. }

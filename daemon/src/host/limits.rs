@@ -29,7 +29,7 @@ pub(super) const SESSION_CHANGES_MAX: usize = 24;
 pub(super) const SESSION_WRITES_MAX: usize = 32;
 /// Trees of one session that run at once; each holds an encoder.
 pub(super) const SESSION_TREES_MAX: usize = 2;
-/// Syncs, allocations and copies of one session that run at once: they take long, and others must not wait.
+/// Syncs, writes that sync, allocations and copies of one session that run at once: they take long, and others must not wait.
 pub(super) const SESSION_SLOW_MAX: usize = 8;
 /// Disk operations at once, over all sessions: threads of the blocking pool.
 pub(super) const EXECUTING_MAX: usize = 256;
@@ -148,7 +148,7 @@ pub(super) const SOLE_RECALLS_MAX: usize = 256;
 /// A directory that had to be shared is leased to nobody alone for so long.
 pub(super) const SOLE_REST: Duration = Duration::from_secs(10);
 /// Reserved files of one mount.
-pub(super) const MOUNT_RESERVED_MAX: usize = 512;
+pub(super) const MOUNT_RESERVED_MAX: usize = 1280;
 /// Opens that are left to those who need them before anything is kept in stock.
 pub(super) const SPARE_OPENS_MIN: usize = 1024;
 /// How long a reserved file waits to be named, at the least; it is found out with the next sweep.
@@ -209,6 +209,8 @@ const _: () = assert!(SESSION_WRITE_EXTRA_BYTES <= HOST_WRITE_SHARED_BYTES);
 const _: () = assert!(COPY_BUFFER_BYTES <= RESERVE_WRITE_BYTES);
 const _: () = assert!(SESSIONS_MAX < HELD_MOUNTS_MAX);
 const _: () = assert!(MOUNT_RESERVED_MAX < HELD_OPENS_MAX / 2);
+// A few for each directory that is held alone.
+const _: () = assert!(MOUNT_RESERVED_MAX > 4 * SOLE_LEASES_MAX);
 const _: () = assert!(SPARE_OPENS_MIN < HOST_HELD_OPENS_MAX);
 const _: () = assert!(PUSH_NAMES_MAX <= PUSH_NAMES_WAITING_MAX);
 // Whoever holds nothing can always read a whole segment, and so make progress.

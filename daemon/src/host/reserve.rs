@@ -49,12 +49,14 @@ impl Reserved {
         files.remove(&id)
     }
 
-    /// Keeps a file, or takes it back.
-    pub(super) fn put(&self, id: FileId, file: ReservedFile) {
+    /// Keeps a file, or takes it back; whether there is room.
+    pub(super) fn put(&self, id: FileId, file: ReservedFile) -> bool {
         let mut files = self.files.lock();
-        if files.len() < MOUNT_RESERVED_MAX {
+        let has_room = files.len() < MOUNT_RESERVED_MAX;
+        if has_room {
             files.insert(id, file);
         }
+        has_room
     }
 
     /// Lets go of what nobody named for long.
@@ -71,11 +73,10 @@ impl Reserved {
         self.files.lock().values().map(|file| file.dir).collect()
     }
 
-    /// Lets go of what was reserved in these directories.
-    fn forget(&self, dirs: &HashSet<FileId>) {
-        self.files
-            .lock()
-            .retain(|_, file| !dirs.contains(&file.dir));
+    /// Lets go of what had been reserved in these directories by then.
+    fn forget(&self, dirs: &HashSet<FileId>, then: Instant) {
+        let stays = |file: &ReservedFile| file.since >= then || !dirs.contains(&file.dir);
+        self.files.lock().retain(|_, file| stays(file));
     }
 }
 
@@ -137,9 +138,9 @@ fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {
     let reserved = &core.held.reserved;
     if reserved.is_full() {
         let leases = core.service.leases();
-        let mut shared = reserved.dirs();
+        let (mut shared, then) = (reserved.dirs(), Instant::now());
         shared.retain(|dir| !leases.is_alone(core.key(), *dir));
-        reserved.forget(&shared);
+        reserved.forget(&shared, then);
         if reserved.is_full() {
             return None;
         }
@@ -156,6 +157,5 @@ fn one(core: &Core, dir: &OwnedFd, id: FileId) -> Option<Attr> {
         room,
         since: Instant::now(),
     };
-    reserved.put(attr.id, file);
-    Some(attr)
+    reserved.put(attr.id, file).then_some(attr)
 }

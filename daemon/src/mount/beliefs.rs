@@ -399,21 +399,6 @@ impl Beliefs {
         }
     }
 
-    /// Takes note that a change of ours, asked for at `asked`, has made this directory: there was nothing in it, and
-    /// whoever fills it need not ask for each name whether there is. That may have come under a lease.
-    pub fn made_dir(&self, dir: &Node, attr: &Attr, leased: bool, asked: Instant) {
-        let leased = leased && self.is_leased_answer(dir.id, asked, leased);
-        if leased {
-            dir.learn_alone(attr, Heard::since(asked).leased(true));
-        }
-        let listing = Listing::empty(Heard::from(asked).leased(leased));
-        if self.doubts.allow(dir.id, asked) {
-            self.listings.put(dir, listing.clone());
-        }
-        // The host may have told of something in it already.
-        self.amend(dir, &listing);
-    }
-
     /// What is believed of a name now; of two sayings the later one.
     fn believed(&self, dir: &Node, name: &Name) -> Option<Told> {
         let terms = self.terms(dir.id);

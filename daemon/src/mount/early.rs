@@ -48,8 +48,8 @@ use stock::Stocks;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use wormhole_protocol::{
-    Attr, BodyLen, Caller, Change, Fault, FileId, Name, Named, NewFile, NodeRef, OpenId, Reply,
-    Request,
+    Attr, BodyLen, Caller, Change, Fault, FileId, Name, Named, NewFile, NodeRef, OpenId, RelPath,
+    Reply, Request,
 };
 
 /// The host is asked after so long at the latest, if nothing is being written.
@@ -284,12 +284,11 @@ impl Early {
         }
     }
 
-    /// A directory was made, as was asked at `asked`, and files were reserved in it.
-    pub fn given(&self, dir: &Arc<Node>, files: Vec<Attr>, asked: Instant) {
-        if let Ok(at) = dir.reference() {
-            let mut state = self.state.lock();
-            state.stocks.begin(dir, &at.path, files, asked);
-        }
+    /// A directory was made at `path`, as was asked at `asked`, and files were reserved in it. If it is elsewhere by now it
+    /// is held alone no more.
+    pub fn given(&self, dir: &Arc<Node>, path: &RelPath, files: Vec<Attr>, asked: Instant) {
+        let mut state = self.state.lock();
+        state.stocks.begin(dir, path, files, asked);
     }
 
     /// A file is made in `dir` the slow way: wants the next ones not to be.

@@ -148,6 +148,57 @@ async fn so_it_does_in_however_many_directories() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_directory_that_changes_before_its_maker_knew_of_it_is_asked_about() {
+    let world = world_with(&["p"]);
+    let maker = Maker::new(&world, 1).await;
+    let parent = maker.prepared("p").await;
+    maker.far(RTT);
+    let make = async |name: &str, then: &dyn Fn()| {
+        let there = world.folder().join("p").join(name);
+        let changes = async {
+            while !there.exists() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            then();
+        };
+        let makes = maker.vfs.make_dir(CALLER, parent, name.as_bytes(), 0o755);
+        let (made, ()) = tokio::join!(makes, changes);
+        made.unwrap().node.ino
+    };
+    // Given other rights by a program of the host.
+    let path = world.folder().join("p/d");
+    let set_mode = || fs::set_permissions(&path, Permissions::from_mode(0o711)).unwrap();
+    let dir = make("d", &set_mode).await;
+    sleep(RTT).await;
+    let (attr, _) = maker.vfs.getattr(dir, None).await.unwrap();
+    assert_eq!(attr.mode & 0o777, 0o711);
+    // Filled by one.
+    let path = world.folder().join("p/e");
+    let fill = || fs::write(path.join("theirs"), "").unwrap();
+    let dir = make("e", &fill).await;
+    sleep(RTT).await;
+    assert_eq!(maker.names(dir).await, ["theirs"]);
+    // What is above it is renamed by this mount: others know it by another path than it was given by.
+    let there = world.folder().join("p/g");
+    let moves = async {
+        while !there.exists() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let (from, to) = ((Ino::ROOT, &b"p"[..]), (Ino::ROOT, &b"q"[..]));
+        let renamed = maker.vfs.rename(CALLER, from, to, RenameHow::Replace);
+        renamed.await.unwrap();
+    };
+    let makes = maker.vfs.make_dir(CALLER, parent, b"g", 0o755);
+    let (made, ()) = tokio::join!(makes, moves);
+    let dir = made.unwrap().node.ino;
+    let began = Instant::now();
+    let file = maker.create(dir, "f", true).await.unwrap();
+    assert!(began.elapsed() >= RTT, "not before the host was asked");
+    maker.close(file).await.unwrap();
+    assert!(world.folder().join("q/g/f").exists());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_directory_others_looked_into_before_its_maker_knew_is_not_its_own() {
     let world = World::new();
     let (maker, other) = (Maker::new(&world, 1).await, Maker::new(&world, 2).await);

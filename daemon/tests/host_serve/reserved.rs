@@ -314,9 +314,9 @@ async fn reserved_files_are_bounded_and_their_mounts_own() {
             break;
         }
         count += more.len();
-        assert!(count <= 512);
+        assert!(count <= 1280);
     }
-    assert_eq!(count, 512);
+    assert_eq!(count, 1280);
     // What is reserved is not in the way of what is made as ever.
     holder
         .mount

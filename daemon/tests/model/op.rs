@@ -247,6 +247,27 @@ pub(crate) fn seeds() -> Vec<Vec<Step>> {
             cut(0, Op::StatOpen { slot: 0 }),
             cut(0, Op::Close { slot: 0 }),
         ],
+        // Linked from a directory that was just made, and looked at through what is open.
+        vec![
+            step(0, Op::MakeDir { at: (0, 4) }),
+            step(
+                0,
+                Op::Create {
+                    at: (2, 2),
+                    slot: 0,
+                    exclusive: false,
+                    truncate: false,
+                },
+            ),
+            step(
+                0,
+                Op::Link {
+                    from: (2, 2),
+                    to: (0, 0),
+                },
+            ),
+            step(0, Op::StatOpen { slot: 0 }),
+        ],
         // Appended by both.
         vec![
             step(0, create(0, 0)),

@@ -7,10 +7,13 @@
 //! Locks: those of `names`, `attrs` and `forgotten`, leaves.
 
 use super::Beliefs;
+use crate::mount::heard::Heard;
 use crate::mount::inodes::Node;
+use crate::mount::listing::Listing;
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{Attr, FileId, Name};
 
@@ -182,6 +185,32 @@ impl Beliefs {
         if let Some(listing) = self.listings.get(dir.id) {
             listing.update(&name, attr, heard);
         }
+    }
+
+    /// Takes note that a change of ours, asked for at `asked`, has made this directory: there was nothing in it, and
+    /// whoever fills it need not ask for each name whether there is. That may have come under a lease. What the kernel may
+    /// believe of it, and how much longer.
+    pub fn made_dir(
+        &self,
+        dir: &Node,
+        attr: &Attr,
+        leased: bool,
+        asked: Instant,
+    ) -> (Option<Attr>, Duration) {
+        let leased = leased && self.is_leased_answer(dir.id, asked, leased);
+        let held = self.leases.held(dir.id, Instant::now());
+        // Not one that was given since, for another answer.
+        let leased = leased && held.is_some_and(|held| held.since <= asked);
+        if leased {
+            dir.learn_alone(attr, Heard::since(asked).leased(true));
+        }
+        let listing = Listing::empty(Heard::from(asked).leased(leased));
+        if self.doubts.allow(dir.id, asked) {
+            self.listings.put(dir, listing.clone());
+        }
+        // The host may have told of something in it already.
+        self.amend(dir, &listing);
+        super::attr_on(&self.attr_terms(dir), dir)
     }
 
     /// The attributes of a node as this mount left them, or the host told since, if the others were asked for

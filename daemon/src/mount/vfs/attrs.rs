@@ -39,6 +39,7 @@ impl Vfs {
             return Ok((attr, Duration::ZERO));
         }
         if open.is_some()
+            && node.late().is_none()
             && let Some(size) = self.own_size(&node)
         {
             return Ok((

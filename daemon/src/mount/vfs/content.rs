@@ -97,8 +97,14 @@ impl Deliver for Delivery {
     ) -> BoxFuture<'_, Result<Attr, FsError>> {
         async move {
             let delivered = self.deliver(offset, body, sync).await;
-            // The file is not what was written: nobody is to read that.
-            delivered.inspect_err(|_| self.own_bytes.forget(self.open.node.id))
+            delivered.inspect_err(|_| {
+                // The file is not what was written: nobody is to read that.
+                self.own_bytes.forget(self.open.node.id);
+                if sync.is_some() {
+                    // It may well be, and not on the disk. The host tells others of that, and us with the answer.
+                    self.beliefs.disbelieve(&self.open.node);
+                }
+            })
         }
         .boxed()
     }

@@ -9,6 +9,7 @@ use crate::mount::error::FsError;
 use crate::mount::inodes::{Ino, Node};
 use crate::rpc::Body;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{
     Attr, Caller, Change, LinkTarget, Name, NewNode, OpenId, RenameHow, Reply,
@@ -28,8 +29,10 @@ impl Vfs {
     ) -> Result<Found, FsError> {
         let (node, name) = (self.inodes.get(dir)?, name_of(name)?);
         self.settle_name(&node, &name).await?;
+        let at = node.reference()?;
+        let path = at.path.join(&name).map_err(|_| FsError::NameTooLong)?;
         let change = Change::MakeDir {
-            dir: node.reference()?,
+            dir: at,
             name: name.clone(),
             mode,
             reserve: self.early.wanted_in_new_dir(self.answers_early()),
@@ -39,13 +42,22 @@ impl Vfs {
         let Reply::MadeDir(made) = reply.map_err(|error| self.gone(&node, error))? else {
             return Err(FsError::Io);
         };
+        let id = made.attr.id;
+        // The host has spoken of it while this was on its way: which of the two is later, nobody knows.
+        let crossed = self.beliefs.own_attr(id, asked).is_some();
         let mut found = self.made(&node, &name, &made.attr, &made.dir, asked)?;
         let new = &found.node;
-        self.beliefs.made_dir(new, &made.attr, made.leased, asked);
+        let leased = made.leased && !crossed;
         // That may be under a lease of its own now.
-        found.ttl = self.beliefs.attr_ttl(new);
+        let (attr, ttl) = self.beliefs.made_dir(new, &made.attr, leased, asked);
+        (found.attr, found.ttl) = (attr.unwrap_or(found.attr), ttl);
+        if crossed {
+            new.doubt(Instant::now());
+            found.ttl = Duration::ZERO;
+        } else {
+            self.early.given(new, &path, made.reserved, asked);
+        }
         new.made_here();
-        self.early.given(new, made.reserved, asked);
         self.expect_files(new);
         Ok(found)
     }
