@@ -19,6 +19,7 @@ use world::World;
 use wormhole::mount::error::FsError;
 use wormhole::mount::handles::OpenHow;
 use wormhole::mount::inodes::Ino;
+use wormhole::mount::vfs::CreateHow;
 use wormhole_protocol::{Attr, AttrChange, Fault, LockOwner, RenameHow, SyncWhat, XattrHow};
 
 const EXISTS: FsError = FsError::Fault(Fault::Exists);
@@ -302,6 +303,38 @@ async fn who_writes_a_file_anew_waits_twice() {
         maker.close(New { handle, ino }).await.unwrap();
     }
     assert_eq!(fs::read(world.folder().join("d/f")).unwrap(), b"x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_a_file_is_made_anew_is_cut_off_in_whatever_order_it_arrives() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    let old = maker.create(dir, "f", true).await.unwrap();
+    sleep(RTT).await;
+    assert!(world.folder().join("d/f").exists());
+    maker.write(old, "old").await.unwrap();
+    // It is sent after 20 ms: it arrives later than what makes the file anew, and is answered earlier.
+    maker.far(Duration::from_millis(60));
+    let nearer = async {
+        sleep(Duration::from_millis(5)).await;
+        maker.far(Duration::from_millis(30));
+    };
+    let create = CreateHow {
+        mode: 0o640,
+        exclusive: false,
+        truncate: true,
+    };
+    let how = OpenHow {
+        writes: true,
+        ..OpenHow::default()
+    };
+    let (made, ()) = tokio::join!(maker.vfs.create(CALLER, dir, b"f", create, how), nearer);
+    let (found, opened) = made.unwrap();
+    assert_eq!(found.attr.size, 0);
+    assert_eq!(fs::read(world.folder().join("d/f")).unwrap(), b"");
+    maker.vfs.release(opened.handle);
+    maker.close(old).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,7 +159,8 @@ impl Vfs {
             return Err(FsError::Io);
         };
         let mut found = self.made(&dir, &name, &attr, &dir_attr, asked)?;
-        if create.truncate && (found.attr.size > 0 || !found.node.is_clean()) {
+        // What was written here may have arrived after it was found empty, and been answered before that was.
+        if create.truncate && (found.attr.size > 0 || found.node.writer().is_some()) {
             let emptied = self.empty(caller, &found.node).await;
             (found.attr, found.ttl) = emptied.inspect_err(|_| self.forget(found.node.ino, 1))?;
         }
