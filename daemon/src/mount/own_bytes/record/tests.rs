@@ -125,7 +125,8 @@ proptest! {
     fn what_is_read_and_asked_about_is_what_was_written(is_new in any::<bool>(), steps in vec(step(), 1..12)) {
         let (_inodes, nodes) = nodes(1);
         let (node, now) = (&nodes[0], Instant::now());
-        let mut records = Records::new(BYTES_MAX);
+        // More than all steps write.
+        let mut records = Records::new(16 << 20);
         let mut model = Model::default();
         if is_new {
             records.begin(node, empty(now));
