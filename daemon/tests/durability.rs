@@ -411,3 +411,26 @@ async fn two_names_of_one_file_stay_as_they_are() {
     drained(&maker).await;
     assert!(content(&world, "d/f").is_none() && content(&world, "d/g").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_sets_what_only_the_host_can_waits_for_a_lost_one_his_time_and_no_longer() {
+    let world = world_with(&["d"]);
+    let (maker, dir) = far_maker(&world).await;
+    let owner = AttrChange {
+        uid: Some(77),
+        ..AttrChange::default()
+    };
+    for (name, content) in [("empty", ""), ("full", "content")] {
+        let file = maker.create(dir, name, true).await.unwrap();
+        maker.write(file, content).await.unwrap();
+        cut_off(&maker);
+        let set = timeout(HOUR, maker.vfs.setattr(CALLER, file.ino, owner)).await;
+        assert_eq!(set.unwrap().unwrap_err(), FsError::TimedOut, "{name}");
+        let_in(&maker);
+        let closed = timeout(HOUR, maker.close(file)).await;
+        closed.unwrap().unwrap();
+        drained(&maker).await;
+        let there = self::content(&world, &format!("d/{name}"));
+        assert_eq!(there.unwrap(), content);
+    }
+}

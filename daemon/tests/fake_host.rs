@@ -32,7 +32,7 @@ fn write(seq: u64, offset: u64, len: u32) -> Request {
             open: OpenId(1),
             offset,
             len,
-            sync: None,
+            after: AfterWrite::NOTHING,
         },
     )
 }

@@ -30,10 +30,6 @@ pub struct Seq(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct OpenId(pub u64);
 
-/// Whose lock it is: a process or an open file of the mounting machine, opaque to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct LockOwner(pub u64);
-
 /// The user on whose behalf a mount asks. A host that does not map users ignores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Caller {
@@ -194,78 +190,6 @@ pub enum SyncWhat {
     Data,
 }
 
-/// Which kind of lock; the two know nothing of each other, as on Linux.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum LockKind {
-    /// Of an extent, of a process or an open file (`fcntl(2)`).
-    Record,
-    /// Of a whole file, of an open file (`flock(2)`).
-    Flock,
-}
-
-/// How a lock excludes others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum LockMode {
-    /// Those who want it for themselves.
-    Shared,
-    /// All others.
-    Exclusive,
-}
-
-/// A lock: of what, whose, how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct Lock {
-    /// Through which open file.
-    pub open: OpenId,
-    /// Whose.
-    pub owner: LockOwner,
-    /// Which kind.
-    pub kind: LockKind,
-    /// First byte, and the last one (`u64::MAX`: however long the file gets). All of the file for
-    /// [`LockKind::Flock`].
-    pub range: LockRange,
-}
-
-/// The bytes of a lock: first and last, both included; the last is `OFFSET_MAX` for "to the end".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LockRange((u64, u64));
-
-impl LockRange {
-    /// All of a file.
-    pub const ALL: Self = Self((0, OFFSET_MAX));
-
-    /// From `first` to `last`, both included; `None` if that is nothing. What lies beyond `off_t` is cut.
-    pub const fn new(first: u64, last: u64) -> Option<Self> {
-        let last = if last > OFFSET_MAX { OFFSET_MAX } else { last };
-        if first <= last {
-            Some(Self((first, last)))
-        } else {
-            None
-        }
-    }
-
-    /// First byte.
-    pub const fn first(self) -> u64 {
-        self.0.0
-    }
-
-    /// Last byte.
-    pub const fn last(self) -> u64 {
-        self.0.1
-    }
-}
-
-impl TryFrom<(u64, u64)> for LockRange {
-    type Error = ();
-    fn try_from((first, last): (u64, u64)) -> Result<Self, ()> {
-        match Self::new(first, last) {
-            Some(range) if range.last() == last => Ok(range),
-            _ => Err(()),
-        }
-    }
-}
-validated!(LockRange, (u64, u64), |r: &LockRange| &r.0);
-
 /// The number of raw bytes that follow a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyLen(u32);
@@ -293,6 +217,23 @@ impl TryFrom<u32> for BodyLen {
     }
 }
 validated!(BodyLen, u32, |b: &BodyLen| &b.0);
+
+/// What is done to a file once bytes were written to it, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
+pub struct AfterWrite {
+    /// Attributes are set, as [`Change::SetAttr`] does; not the length. The bytes are there though it fails.
+    pub set: Option<AttrChange>,
+    /// The file is made durable, as [`Change::Sync`] does. If it fails, so does the write.
+    pub sync: Option<SyncWhat>,
+}
+
+impl AfterWrite {
+    /// Nothing.
+    pub const NOTHING: Self = Self {
+        set: None,
+        sync: None,
+    };
+}
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
@@ -329,7 +270,7 @@ pub enum Change {
         /// Which.
         open: OpenId,
     },
-    /// Writes, and bytes → [`crate::Reply::Attr`].
+    /// Writes, and bytes → [`crate::Reply::Attr`], or [`crate::Reply::Unset`].
     Write {
         /// What.
         open: OpenId,
@@ -337,8 +278,8 @@ pub enum Change {
         offset: u64,
         /// How much follows.
         len: BodyLen,
-        /// Makes the file durable then, as [`Change::Sync`] does; if that fails, so does the write.
-        sync: Option<SyncWhat>,
+        /// What is done then.
+        after: AfterWrite,
     },
     /// Writes at the end, wherever that is by then, and bytes → [`crate::Reply::Appended`].
     Append {

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod id;
 pub mod lease;
 pub mod limits;
+pub mod lock;
 pub mod many;
 pub mod message;
 pub mod name;
@@ -32,17 +33,18 @@ pub mod vouch;
 
 pub use attr::{Attr, ContentVersion, FileKind, StatFs, Timestamp};
 pub use change::{
-    Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockKind, LockMode,
-    LockOwner, LockRange, NewNode, OpenId, RenameHow, Seq, SetTime, SyncWhat, XattrHow,
+    Access, AfterWrite, Allocate, AttrChange, BodyLen, Caller, Change, Extent, NewNode, OpenId,
+    RenameHow, Seq, SetTime, SyncWhat, XattrHow,
 };
 pub use digest::{ListingDigest, ListingDigester};
 pub use fault::Fault;
 pub use id::{Epoch, FileId, MountId, ShareId};
 pub use lease::{Leased, NameNews, News, Push, WantedName};
+pub use lock::{Lock, LockConflict, LockKind, LockMode, LockOwner, LockRange};
 pub use many::{FileFrame, FileWanted, KnownContent};
 pub use message::{
-    Entry, Hello, HelloReply, ListFrame, LockConflict, NodeRef, ReadUrgency, Refusal, Reply,
-    Request, SeekWhat, SessionLimits, Welcome,
+    Entry, Hello, HelloReply, ListFrame, NodeRef, ReadUrgency, Refusal, Reply, Request, SeekWhat,
+    SessionLimits, Welcome,
 };
 pub use name::{LinkTarget, Name, RelPath, XattrName};
 pub use range::{BlockMask, ByteRange, ChunkIndex};

@@ -15,12 +15,13 @@
 //! wants one stops it. Only an all-or-nothing answer travels in [`Reply::Fault`].
 
 use crate::attr::{Attr, StatFs};
-use crate::change::{Access, Caller, Change, Lock, LockMode, LockOwner, LockRange, OpenId, Seq};
+use crate::change::{Access, Caller, Change, OpenId, Seq};
 use crate::codec::{Decode, Encode};
 use crate::digest::ListingDigest;
 use crate::fault::Fault;
 use crate::id::{Epoch, FileId, MountId, ShareId};
 use crate::lease::{Leased, WantedName};
+use crate::lock::{Lock, LockConflict, LockMode, LockOwner};
 use crate::many::FileWanted;
 use crate::name::{LinkTarget, Name, RelPath, XattrName};
 use crate::range::ByteRange;
@@ -394,15 +395,13 @@ pub enum Reply {
     Vouched(Vec<Option<Attr>>),
     /// The directory is there now.
     MadeDir(MadeDir),
-}
-
-/// Somebody's lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct LockConflict {
-    /// Of which bytes.
-    pub range: LockRange,
-    /// How it excludes others.
-    pub mode: LockMode,
+    /// The bytes were written, but the attributes could not be set.
+    Unset {
+        /// What they are.
+        attr: Attr,
+        /// Why.
+        fault: Fault,
+    },
 }
 
 /// A directory entry.

@@ -12,7 +12,7 @@
 //! Programs of the host know of no leases: that somebody was faster is [`crate::Fault::Exists`], as ever.
 
 use crate::attr::Attr;
-use crate::change::{BodyLen, OpenId, SyncWhat};
+use crate::change::{AfterWrite, BodyLen, OpenId};
 use crate::codec::{Decode, Encode};
 use crate::fault::Fault;
 use crate::id::FileId;
@@ -38,8 +38,8 @@ pub struct NewFile {
     pub offset: u64,
     /// How many follow.
     pub len: BodyLen,
-    /// Makes it durable then; that it could not be is told as if its bytes could not be written.
-    pub sync: Option<SyncWhat>,
+    /// What is done then. That it could not be made durable is told as if its bytes could not be written.
+    pub after: AfterWrite,
 }
 
 /// What became of a [`NewFile`].
@@ -51,6 +51,8 @@ pub struct Named {
     pub dir: Attr,
     /// Why its bytes could not be written, or not made durable. It is there all the same.
     pub unwritten: Option<Fault>,
+    /// Why its attributes could not be set.
+    pub unset: Option<Fault>,
     /// Further reserved files, as many as there could be; none if the lease is shared.
     pub reserved: Vec<Attr>,
 }

@@ -16,7 +16,7 @@ pub enum WireVersion {
     V4 = 4,
     /// 2026-11: attributes say whether there are extended ones; an open may cut the file.
     V5 = 5,
-    /// 2026-11: what is written can be made durable in the same go; a directory that was made comes with a lease.
+    /// 2026-11: attributes can be set and a file made durable as it is written; a directory that was made comes with a lease.
     V6 = 6,
 }
 

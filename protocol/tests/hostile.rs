@@ -95,7 +95,7 @@ fn unknown_variants_are_malformed() {
     }
     check::<HelloReply>(2);
     check::<Request>(21);
-    check::<Reply>(26);
+    check::<Reply>(28);
     check::<TreeFrame>(3);
     check::<FileFrame>(2);
 }

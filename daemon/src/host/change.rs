@@ -101,7 +101,18 @@ pub(super) async fn known(core: &Core, seq: Seq, settled: Seq) -> Option<Reply> 
 async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Result<Reply, NoBody> {
     // Whoever waits for another mount takes up nothing that that one may be waiting for.
     let leases = core.service.leases();
-    let scope = Scope::of_change(&asked.change);
+    let scope = match &asked.change {
+        Change::Write { open, after, .. } if after.set.is_some() => {
+            // It changes what a name shows, as SetAttr does.
+            let path = core
+                .held
+                .open(*open)
+                .ok()
+                .and_then(|open| open.path.clone());
+            path.map(Scope::of_node).unwrap_or_default()
+        }
+        change => Scope::of_change(change),
+    };
     let visit = leases.enter(core.key(), scope, true).await;
     let slot = core.slot(class(&asked.change)).await;
     let body = take_in(core, &asked.change, source).await?;
@@ -121,8 +132,8 @@ async fn begin(core: &Arc<Core>, asked: Asked, source: &mut dyn Source) -> Resul
 /// Changes that take long have slots of their own, and so have those with many bytes.
 fn class(change: &Change) -> Class {
     match change {
-        Change::Write { sync: Some(_), .. }
-        | Change::Sync { .. }
+        Change::Write { after, .. } if after.sync.is_some() => Class::Slow,
+        Change::Sync { .. }
         | Change::SyncDir { .. }
         | Change::Allocate { .. }
         | Change::Copy { .. } => Class::Slow,
@@ -145,9 +156,10 @@ fn is_brief(change: &Change) -> bool {
         | Change::MakeNode { .. }
         | Change::Symlink { .. }
         | Change::Link { .. } => true,
-        Change::Write { sync: None, .. }
-        | Change::Append { .. }
-        | Change::NameReserved(NewFile { sync: None, .. }) => change.body_len() <= BRIEF_BYTES_MAX,
+        Change::Write { after, .. } | Change::NameReserved(NewFile { after, .. }) => {
+            after.sync.is_none() && change.body_len() <= BRIEF_BYTES_MAX
+        }
+        Change::Append { .. } => change.body_len() <= BRIEF_BYTES_MAX,
         _ => false,
     }
 }

@@ -3,6 +3,8 @@
 //! An open outlives names: a file that was unlinked or renamed is still the one the mount means, as long as
 //! it holds it.
 
+use super::fault;
+use super::held::Open;
 use super::meta;
 use super::session::Core;
 use rustix::fd::OwnedFd;
@@ -21,6 +23,16 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// What is open.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn open(open: &Open) -> Result<Self, Fault> {
+        let (fd, now) = (open.fd.clone(), meta::now());
+        let stx = meta::stat(&fd).map_err(fault::of)?;
+        Ok(Self { fd, stx, now })
+    }
+
     /// Its kind.
     ///
     /// # Errors

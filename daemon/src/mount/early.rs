@@ -34,6 +34,7 @@ use super::error::FsError;
 use super::inodes::Node;
 use super::lease::Leases;
 use super::opens::HostOpen;
+use super::write::Delivered;
 use crate::rpc::Remote;
 use making::First;
 pub use making::{FirstBytes, Making};
@@ -112,8 +113,15 @@ impl Early {
         })
     }
 
-    /// A reserved file for `name` in `dir`, to be opened under `open`; none if the host must be asked first.
-    pub fn take(&self, dir: &Arc<Node>, name: &Name, mode: u16, open: OpenId) -> Option<Taken> {
+    /// A reserved file for `name` in `dir`, to be opened under `open` on behalf of `caller`; none if the host must be asked first.
+    pub fn take(
+        &self,
+        caller: Caller,
+        dir: &Arc<Node>,
+        name: &Name,
+        mode: u16,
+        open: OpenId,
+    ) -> Option<Taken> {
         let now = Instant::now();
         let held = self.leases.held(dir.id, now)?;
         if held.until < now + LEASE_LEFT_MIN
@@ -132,6 +140,7 @@ impl Early {
             dir: dir.clone(),
             name: name.clone(),
             file: attr.id,
+            caller,
             mode: AtomicU16::new(mode),
             first: Mutex::new(First::Open),
             wake: Notify::new(),
@@ -153,19 +162,13 @@ impl Early {
     }
 
     /// The file has its node, and is open: from now on it is being made.
-    pub fn begin(
-        self: &Arc<Self>,
-        taken: Taken,
-        caller: Caller,
-        node: &Arc<Node>,
-        open: Arc<HostOpen>,
-    ) {
+    pub fn begin(self: &Arc<Self>, taken: Taken, node: &Arc<Node>, open: Arc<HostOpen>) {
         // Nobody looks at what was in the file before it had a name.
         node.doubt(Instant::now());
         node.make_by(taken.making.clone());
         let (this, node) = (self.clone(), node.clone());
         tokio::spawn(async move {
-            this.make(taken, caller, &node, &open).await;
+            this.make(taken, &node, &open).await;
             // Not closed at the host before it is open there.
             drop(open);
         });
@@ -183,7 +186,7 @@ impl Early {
         self.count.fetch_sub(1, Ordering::Release);
     }
 
-    async fn make(&self, taken: Taken, caller: Caller, node: &Arc<Node>, open: &HostOpen) {
+    async fn make(&self, taken: Taken, node: &Arc<Node>, open: &HostOpen) {
         let over = Unmade {
             early: self,
             taken: Some(&taken),
@@ -195,14 +198,14 @@ impl Early {
             First::Open | First::Sent => (FirstBytes::default(), None),
         };
         let asked = Instant::now();
-        let named = self.ask(&taken, caller, bytes.clone()).await;
+        let named = self.ask(&taken, bytes.clone()).await;
         let done = match named {
             Ok(named) => self.learn(&taken, node, named, asked),
             // It was restarted, or away for too long.
             Err(FsError::Fault(Fault::NotOpen)) => {
                 self.state.lock().stocks.forget(taken.making.dir.id);
                 self.arrived.notify_waiters();
-                let remade = self.remake(&taken, caller, node, open, bytes);
+                let remade = self.remake(&taken, node, open, bytes);
                 remade.await
             }
             Err(error) => Err(error),
@@ -223,8 +226,11 @@ impl Early {
     async fn ask(
         &self,
         taken: &Taken,
-        caller: Caller,
-        FirstBytes { offset, body, sync }: FirstBytes,
+        FirstBytes {
+            offset,
+            body,
+            after,
+        }: FirstBytes,
     ) -> Result<Named, FsError> {
         let len = u32::try_from(body.len()).ok().and_then(BodyLen::new);
         let new = NewFile {
@@ -236,9 +242,9 @@ impl Early {
             refill: taken.refill,
             offset,
             len: len.ok_or(FsError::Io)?,
-            sync,
+            after,
         };
-        let change = Change::NameReserved(new);
+        let (caller, change) = (taken.making.caller, Change::NameReserved(new));
         let asking = self.changes.ask_with(self.patience, caller, change, body);
         match asking.await? {
             Reply::Named(named) if named.attr.id == taken.attr.id => Ok(named),
@@ -253,12 +259,13 @@ impl Early {
         node: &Arc<Node>,
         named: Named,
         asked: Instant,
-    ) -> Result<Result<Attr, FsError>, FsError> {
+    ) -> Result<Result<Delivered, FsError>, FsError> {
         let (dir, name) = (&taken.making.dir, &taken.making.name);
         let Named {
             attr,
             dir: dir_attr,
             unwritten,
+            unset,
             reserved,
         } = named;
         self.state
@@ -271,7 +278,8 @@ impl Early {
         let heard = self.beliefs.of_change(Some(dir.id), asked);
         let of_attr = self.beliefs.of_entry(&attr, heard);
         node.learn_alone(&attr, of_attr.asked_at(asked));
-        Ok(unwritten.map_or(Ok(attr), |fault| Err(FsError::Fault(fault))))
+        let delivered = Delivered { attr, unset };
+        Ok(unwritten.map_or(Ok(delivered), |fault| Err(FsError::Fault(fault))))
     }
 
     /// How many files are to be reserved in a directory that is about to be made; `many` where nobody waits for the host.

@@ -35,7 +35,7 @@ use dirty::Bounds;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use wormhole_protocol::limits::{SESSION_REQUESTS_MAX, WRITE_BYTES_MAX};
-use wormhole_protocol::{Attr, SyncWhat};
+use wormhole_protocol::{AfterWrite, Attr, Caller, Fault};
 
 /// Longest piece that is sent at once. Longer ones cost less for each byte, but more has to be sent again
 /// after a lost connection.
@@ -62,14 +62,25 @@ const _: () = assert!(SEGMENT_BYTES.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(FILE_SEGMENTS_MAX <= MOUNT_SEGMENTS_MAX);
 const _: () = assert!(2 * MOUNT_SEGMENTS_MAX <= SESSION_REQUESTS_MAX as usize);
 
+/// What a file is like once a segment was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its attributes.
+    pub attr: Attr,
+    /// Why they could not be set, if they were to be.
+    pub unset: Option<Fault>,
+}
+
 /// Where a file's dirty data goes; knows which open file at the host it belongs to.
 pub trait Deliver: Send + Sync + 'static {
-    /// Writes `body` at `offset` of the file, exactly once, and makes the file durable then if `sync` says so. What its
-    /// attributes are then.
+    /// Writes `body` at `offset` of the file, exactly once, and does then what `after` says.
     fn write(
         &self,
         offset: u64,
         body: Body,
-        sync: Option<SyncWhat>,
-    ) -> BoxFuture<'_, Result<Attr, FsError>>;
+        after: AfterWrite,
+    ) -> BoxFuture<'_, Result<Delivered, FsError>>;
+
+    /// On whose behalf.
+    fn caller(&self) -> Caller;
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod along;
 mod maker;
 mod new_dirs;
 #[path = "../support/page_cache.rs"]
@@ -10,7 +11,6 @@ mod page_cache;
 mod world;
 
 use maker::{CALLER, Maker, New, RTT, world_with};
-use page_cache::is_on_disk;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -47,60 +47,6 @@ async fn making_writing_and_closing_a_file_takes_one_round_trip() {
         assert_eq!(fs::read(path).unwrap(), b"content");
     }
     assert_eq!(maker.names(dir).await.len(), 53);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_written_is_made_durable_in_the_same_round_trip() {
-    let world = world_with(&["d"]);
-    let maker = Maker::new(&world, 1).await;
-    let dir = maker.prepared("d").await;
-    maker.far(RTT);
-    let path = world.folder().join("d/f");
-    let is_there = |content: &str| {
-        assert_eq!(fs::read(&path).unwrap(), content.as_bytes());
-        assert!(is_on_disk(
-            &path,
-            "what_was_written_is_made_durable_in_the_same_round_trip"
-        ));
-    };
-    let fsync = async |file: New, what, round_trips: u32| {
-        let began = Instant::now();
-        maker.vfs.fsync(file.handle, what).await.unwrap();
-        let took = began.elapsed();
-        let least = RTT * round_trips;
-        assert!(took >= least && took < least + RTT / 5, "{took:?}");
-    };
-    let file = maker.create(dir, "f", true).await.unwrap();
-    maker.write(file, "content").await.unwrap();
-    fsync(file, SyncWhat::All, 1).await;
-    is_there("content");
-    maker.write(file, "CONTENT").await.unwrap();
-    fsync(file, SyncWhat::Data, 1).await;
-    is_there("CONTENT");
-    // In two places, it takes a request of its own; and so does what was there already.
-    for offset in [0, 7] {
-        maker
-            .vfs
-            .write(file.handle, 7 - offset, b"abcdefg")
-            .await
-            .unwrap();
-    }
-    fsync(file, SyncWhat::All, 2).await;
-    is_there("abcdefgabcdefg");
-    fsync(file, SyncWhat::All, 1).await;
-    maker.close(file).await.unwrap();
-
-    let how = OpenHow {
-        writes: true,
-        syncs: Some(SyncWhat::Data),
-        ..OpenHow::default()
-    };
-    let opened = maker.vfs.open(CALLER, file.ino, how).await.unwrap();
-    let began = Instant::now();
-    maker.vfs.write(opened.handle, 0, b"O_DSYNC").await.unwrap();
-    assert!(began.elapsed() < RTT * 12 / 10);
-    is_there("O_DSYNCabcdefg");
-    maker.vfs.release(opened.handle);
 }
 
 #[tokio::test(start_paused = true)]
@@ -507,41 +453,6 @@ async fn a_connection_that_is_lost_in_between_loses_nothing() {
         maker.make(dir, &format!("slow{n}"), "").await.unwrap();
         sleep(RTT * 30).await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_gets_its_mode_before_it_is_made() {
-    let world = world_with(&["d"]);
-    let maker = Maker::new(&world, 1).await;
-    let dir = maker.prepared("d").await;
-    maker.far(RTT);
-    let began = Instant::now();
-    let mode = |mode| AttrChange {
-        mode: Some(mode),
-        ..AttrChange::default()
-    };
-    let file = maker.create(dir, "f", true).await.unwrap();
-    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o604));
-    assert_eq!(set.await.unwrap().0.mode, 0o604);
-    maker.write(file, "content").await.unwrap();
-    // Who gives a file to himself, of which nothing comes, does not wait for what he wrote.
-    let set = maker.vfs.setattr(CALLER, file.ino, AttrChange::default());
-    assert_eq!(set.await.unwrap().0.size, 7);
-    assert_eq!(began.elapsed(), Duration::ZERO);
-    maker.close(file).await.unwrap();
-    assert!(began.elapsed() < RTT * 12 / 10);
-    let there = fs::metadata(world.folder().join("d/f")).unwrap();
-    assert_eq!(there.permissions().mode() & 0o777, 0o604);
-    // Afterwards, and what is more than permissions, the host is asked.
-    let began = Instant::now();
-    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o640));
-    assert_eq!(set.await.unwrap().0.mode, 0o640);
-    assert!(began.elapsed() >= RTT);
-    let file = maker.create(dir, "g", true).await.unwrap();
-    let set = maker.vfs.setattr(CALLER, file.ino, mode(0o4640));
-    assert_eq!(set.await.unwrap().0.mode, 0o4640);
-    assert!(began.elapsed() >= RTT * 2);
-    maker.close(file).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,9 +9,9 @@ use wormhole::host::ShareRules;
 use wormhole::rpc::{Body, CallError, Remote};
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, FileKind, MadeDir,
-    NewNode, NodeRef, OpenId, RenameHow, Reply, Request, Seq, SetTime, SyncWhat, Timestamp,
-    XattrHow, XattrName,
+    Access, AfterWrite, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault,
+    FileKind, MadeDir, NewNode, NodeRef, OpenId, RenameHow, Reply, Request, Seq, SetTime, SyncWhat,
+    Timestamp, XattrHow, XattrName,
 };
 
 /// A share that mounts may change.
@@ -165,7 +165,7 @@ pub(crate) fn writing(open: u64, offset: u64, bytes: &[u8]) -> Change {
         open: OpenId(open),
         offset,
         len: body_len(bytes),
-        sync: None,
+        after: AfterWrite::NOTHING,
     }
 }
 

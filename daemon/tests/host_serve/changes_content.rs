@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
     Access, Allocate, Attr, AttrChange, Change, Extent, Fault, FileKind, NewNode, OpenId,
-    RenameHow, Reply, SyncWhat,
+    RenameHow, Reply, SetTime, SyncWhat, Timestamp,
 };
 
 #[tokio::test]
@@ -54,13 +54,55 @@ async fn a_write_makes_the_file_durable_if_asked_to() {
         mount.write(1, 0, &[7; 8192]).await.unwrap();
         assert_ne!(unwritten_pages(&path), Some(0), "not before");
         let mut change = writing(1, 8192, b"end");
-        if let Change::Write { sync: asked, .. } = &mut change {
-            *asked = Some(sync);
+        if let Change::Write { after, .. } = &mut change {
+            after.sync = Some(sync);
         }
         let done = call(&mount, asking(ROOT, change), b"end").await;
         assert_eq!(attr(done.unwrap()).unwrap().size, 8195, "{n}");
         assert!(is_on_disk(&path, test));
     }
+}
+
+#[tokio::test]
+async fn a_write_sets_attributes_if_asked_to() {
+    let (world, mount) = writable().await;
+    mount.create("", "f", 1).await.unwrap();
+    let write = async |offset: u64, set| {
+        let mut change = writing(1, offset, b"data");
+        if let Change::Write { after, .. } = &mut change {
+            after.set = Some(set);
+        }
+        call(&mount, asking(ROOT, change), b"data").await
+    };
+    let at = |secs| Some(SetTime::At(Timestamp::new(secs, 5).unwrap()));
+    let set = AttrChange {
+        mode: Some(0o4711),
+        uid: Some(77),
+        modified: at(1000),
+        ..AttrChange::default()
+    };
+    let attr = attr(write(0, set).await.unwrap()).unwrap();
+    assert_eq!((attr.size, attr.mode, attr.uid), (4, 0o4711, 77));
+    assert_eq!(attr.modified, Timestamp::new(1000, 5).unwrap());
+    let there = std::fs::metadata(world.at("f")).unwrap();
+    assert_eq!((there.mtime(), there.mode() & 0o7777), (1000, 0o4711));
+    // What cannot be set takes no bytes away; the length is none of it.
+    let nobody = AttrChange {
+        uid: Some(u32::MAX),
+        ..AttrChange::default()
+    };
+    let cut = AttrChange {
+        size: Some(0),
+        ..AttrChange::default()
+    };
+    for (offset, set) in [(4, nobody), (8, cut)] {
+        let Ok(Reply::Unset { attr, fault }) = write(offset, set).await else {
+            panic!("it was set");
+        };
+        assert_eq!((attr.size, fault), (offset + 4, Fault::Invalid));
+        assert!(attr.modified > Timestamp::new(1000, 5).unwrap());
+    }
+    assert_eq!(std::fs::read(world.at("f")).unwrap(), b"datadatadata");
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use wormhole::host::ShareRules;
 use wormhole_protocol::limits::RESERVED_FILES_MAX;
 use wormhole_protocol::{
-    Access, Attr, Change, Fault, FileId, Named, NewFile, News, OpenId, RenameHow, Reply, Request,
-    SyncWhat,
+    Access, AfterWrite, Attr, AttrChange, Change, Fault, FileId, Named, NewFile, News, OpenId,
+    RenameHow, Reply, Request, SetTime, SyncWhat, Timestamp,
 };
 
 const TERM: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ fn naming(dir: &str, entry: &str, file: FileId, open: u64) -> NewFile {
         refill: 0,
         offset: 0,
         len: body_len(b""),
-        sync: None,
+        after: AfterWrite::NOTHING,
     }
 }
 
@@ -68,7 +68,7 @@ async fn a_new_file_is_made_durable_if_asked_to() {
     for (n, sync) in [None, Some(SyncWhat::All)].into_iter().enumerate() {
         let entry = format!("f{n}");
         let new = NewFile {
-            sync,
+            after: AfterWrite { set: None, sync },
             ..naming("d", &entry, files[n].id, n as u64)
         };
         let named = holder.mount.name_reserved(new, b"bytes").await.unwrap();
@@ -77,6 +77,39 @@ async fn a_new_file_is_made_durable_if_asked_to() {
         match sync {
             None => assert_ne!(unwritten_pages(&path), Some(0)),
             Some(_) => assert!(is_on_disk(&path, "a_new_file_is_made_durable_if_asked_to")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_has_its_attributes_set_if_asked_to() {
+    let world = World::with(WRITABLE);
+    let (holder, files) = alone(&world, 1, 2).await;
+    let set = |uid| AttrChange {
+        mode: Some(0o4604),
+        uid: Some(uid),
+        modified: Some(SetTime::At(Timestamp::new(1000, 5).unwrap())),
+        ..AttrChange::default()
+    };
+    for (n, uid, unset) in [(0, 77, None), (1, u32::MAX, Some(Fault::Invalid))] {
+        let entry = format!("f{n}");
+        let new = NewFile {
+            after: AfterWrite {
+                set: Some(set(uid)),
+                sync: None,
+            },
+            ..naming("d", &entry, files[n].id, n as u64)
+        };
+        let named = holder.mount.name_reserved(new, b"bytes").await.unwrap();
+        assert_eq!((named.unwritten, named.unset), (None, unset));
+        let there = fs::metadata(world.at("d").join(&entry)).unwrap();
+        assert_eq!(
+            (there.len(), there.mtime()),
+            (5, named.attr.modified.secs())
+        );
+        if unset.is_none() {
+            assert_eq!((there.uid(), there.mtime()), (77, 1000));
+            assert_eq!(there.mode() & 0o7777, 0o4604);
         }
     }
 }

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use wormhole_protocol::limits::{OFFSET_MAX, RESERVED_FILES_MAX, WRITE_BYTES_MAX};
 use wormhole_protocol::{
-    Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockConflict, LockKind,
-    LockMode, LockOwner, LockRange, NewFile, NewNode, OpenId, RenameHow, Request, SeekWhat, Seq,
-    SetTime, SyncWhat, XattrHow,
+    Access, AfterWrite, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockConflict,
+    LockKind, LockMode, LockOwner, LockRange, NewFile, NewNode, OpenId, RenameHow, Request,
+    SeekWhat, Seq, SetTime, SyncWhat, XattrHow,
 };
 
 /// Any access.
@@ -130,9 +130,9 @@ fn open_change() -> impl Strategy<Value = Change> {
 
 fn new_file() -> impl Strategy<Value = NewFile> {
     let place = (node(), name(), any::<u16>(), file_id(), open());
-    let first = (number(), body_len(), option::of(sync_what()));
+    let first = (number(), body_len(), after_write());
     (place, 0..=RESERVED_FILES_MAX, first).prop_map(
-        |((dir, name, mode, file, open), refill, (offset, len, sync))| NewFile {
+        |((dir, name, mode, file, open), refill, (offset, len, after))| NewFile {
             dir,
             name,
             mode,
@@ -141,9 +141,14 @@ fn new_file() -> impl Strategy<Value = NewFile> {
             refill,
             offset,
             len,
-            sync,
+            after,
         },
     )
+}
+
+fn after_write() -> impl Strategy<Value = AfterWrite> {
+    (option::of(attr_change()), option::of(sync_what()))
+        .prop_map(|(set, sync)| AfterWrite { set, sync })
 }
 
 fn sync_what() -> impl Strategy<Value = SyncWhat> {
@@ -159,13 +164,15 @@ fn content_change() -> impl Strategy<Value = Change> {
         A::Zero,
         A::ZeroKeepSize,
     ]);
-    let sync = option::of(sync_what());
+    let after = after_write();
     prop_oneof![
-        (open(), number(), body_len(), sync).prop_map(|(open, offset, len, sync)| Change::Write {
-            open,
-            offset,
-            len,
-            sync,
+        (open(), number(), body_len(), after).prop_map(|(open, offset, len, after)| {
+            Change::Write {
+                open,
+                offset,
+                len,
+                after,
+            }
         }),
         (open(), body_len()).prop_map(|(open, len)| Change::Append { open, len }),
         (open(), extent(), ways).prop_map(|(open, extent, how)| Change::Allocate {

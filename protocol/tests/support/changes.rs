@@ -2,8 +2,8 @@
 
 use super::{Sample, file_id, name, node, time};
 use wormhole_protocol::{
-    Access, Allocate, AttrChange, BodyLen, Caller, Change, Extent, FileId, LinkTarget, Lock,
-    LockKind, LockMode, LockOwner, LockRange, NewFile, NewNode, NodeRef, OpenId, RenameHow,
+    Access, AfterWrite, Allocate, AttrChange, BodyLen, Caller, Change, Extent, FileId, LinkTarget,
+    Lock, LockKind, LockMode, LockOwner, LockRange, NewFile, NewNode, NodeRef, OpenId, RenameHow,
     Request, SeekWhat, Seq, SetTime, SyncWhat, XattrHow, XattrName,
 };
 
@@ -97,7 +97,10 @@ fn opens() -> Vec<Change> {
             refill: 4,
             offset: 4096,
             len: len(10_240),
-            sync: Some(SyncWhat::All),
+            after: AfterWrite {
+                set: None,
+                sync: Some(SyncWhat::All),
+            },
         }),
     ]
 }
@@ -109,13 +112,19 @@ fn contents() -> Vec<Change> {
             open: OpenId(7),
             offset: 5 << 30,
             len: len(1 << 20),
-            sync: None,
+            after: AfterWrite::NOTHING,
         },
         Change::Write {
             open: OpenId(7),
             offset: 0,
             len: len(12),
-            sync: Some(SyncWhat::Data),
+            after: AfterWrite {
+                set: Some(AttrChange {
+                    modified: Some(SetTime::Now),
+                    ..AttrChange::default()
+                }),
+                sync: Some(SyncWhat::Data),
+            },
         },
         Change::Append {
             open: OpenId(7),
@@ -261,8 +270,11 @@ fn change_label(change: &Change) -> &'static str {
         },
         Change::Close { .. } => "close",
         Change::NameReserved(_) => "name reserved",
-        Change::Write { sync: None, .. } => "write",
-        Change::Write { sync: Some(_), .. } => "write: durable",
+        Change::Write {
+            after: AfterWrite::NOTHING,
+            ..
+        } => "write",
+        Change::Write { .. } => "write: and more",
         Change::Append { .. } => "append",
         Change::Allocate { how, .. } => match how {
             Allocate::Grow => "allocate: grow",

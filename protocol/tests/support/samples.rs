@@ -300,6 +300,7 @@ fn change_replies() -> Vec<Reply> {
             attr: file,
             dir,
             unwritten: Some(Fault::NoSpace),
+            unset: None,
             reserved: vec![file],
         }),
         Reply::Vouched(vec![Some(file), None]),
@@ -309,6 +310,10 @@ fn change_replies() -> Vec<Reply> {
             leased: true,
             reserved: vec![file],
         }),
+        Reply::Unset {
+            attr: file,
+            fault: Fault::NotPermitted,
+        },
     ]
 }
 
@@ -353,6 +358,7 @@ fn reply_label(reply: &Reply) -> &'static str {
         Reply::Appended { .. } => "appended",
         Reply::Copied { .. } => "copied",
         Reply::Offset(_) => "offset",
+        Reply::Unset { .. } => "unset",
         Reply::MadeDir(_) => "made directory",
         Reply::Reserved(_) => "reserved",
         Reply::Named(_) => "named",

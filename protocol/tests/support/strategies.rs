@@ -355,16 +355,19 @@ fn change_reply() -> impl Strategy<Value = Reply> {
             attr(),
             attr(),
             option::of(select(Fault::ALL)),
+            option::of(select(Fault::ALL)),
             vec(attr(), 0..4)
         )
-            .prop_map(|(attr, dir, unwritten, reserved)| {
+            .prop_map(|(attr, dir, unwritten, unset, reserved)| {
                 Reply::Named(Named {
                     attr,
                     dir,
                     unwritten,
+                    unset,
                     reserved,
                 })
             }),
+        (attr(), select(Fault::ALL)).prop_map(|(attr, fault)| Reply::Unset { attr, fault }),
         (attr(), attr(), any::<bool>(), vec(attr(), 0..4)).prop_map(
             |(attr, dir, leased, reserved)| {
                 Reply::MadeDir(MadeDir {

@@ -2,6 +2,7 @@
 
 use super::super::fault;
 use super::super::find::{Found, find};
+use super::super::held::Open;
 use super::super::resolve::Root;
 use super::super::session::Core;
 use super::act::Act;
@@ -42,6 +43,19 @@ fn set_attr(core: &Core, act: &Act<'_>, node: &NodeRef, set: &AttrChange) -> Res
     done?;
     act.done();
     Ok(Reply::Attr(attr_now(core, &found.fd)?))
+}
+
+/// Sets attributes of what is open, but for its length, which was just written.
+pub(super) fn set_open(
+    core: &Core,
+    act: &Act<'_>,
+    open: &Open,
+    set: &AttrChange,
+) -> Result<(), Fault> {
+    if set.size.is_some() {
+        return Err(Fault::Invalid);
+    }
+    set_each(core, act, &Found::open(open)?, set)
 }
 
 fn set_each(core: &Core, act: &Act<'_>, found: &Found, set: &AttrChange) -> Result<(), Fault> {

@@ -7,8 +7,8 @@ use super::super::limits::WRITE_OUT_BYTES;
 use super::super::meta;
 use super::super::session::Core;
 use super::act::Act;
-use super::owner;
 use super::place::Place;
+use super::{attrs, owner};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, fallocate, fdatasync, fsync, ftruncate, openat, tell,
@@ -20,7 +20,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use wormhole_protocol::limits::OFFSET_MAX;
 use wormhole_protocol::{
-    Access, Allocate, Attr, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply, SyncWhat,
+    Access, AfterWrite, Allocate, Attr, Change, Extent, Fault, FileKind, NodeRef, OpenId, Reply,
+    SyncWhat,
 };
 
 /// Attempts to create or open an entry that others create and remove meanwhile.
@@ -266,12 +267,13 @@ fn change_bytes(
     bytes: &[u8],
 ) -> Result<Reply, Fault> {
     match change {
-        Change::Write { offset, sync, .. } => {
-            let attr = write(core, act, open, *offset, bytes)?;
-            if let Some(what) = sync {
-                sync_open(open, *what)?;
-            }
-            Ok(Reply::Attr(attr))
+        Change::Write { offset, after, .. } => {
+            write(open, *offset, bytes)?;
+            let (attr, unset) = finish(core, act, open, *after)?;
+            Ok(match unset {
+                Some(fault) => Reply::Unset { attr, fault },
+                None => Reply::Attr(attr),
+            })
         }
         Change::Append { .. } => append(core, act, open, bytes),
         Change::Allocate { extent, how, .. } => allocate(core, act, open, *extent, *how),
@@ -279,20 +281,41 @@ fn change_bytes(
     }
 }
 
-fn write(
-    core: &Core,
-    act: &Act<'_>,
-    open: &Open,
-    offset: u64,
-    bytes: &[u8],
-) -> Result<Attr, Fault> {
+fn write(open: &Open, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     let end = offset.checked_add(bytes.len() as u64);
     if end.is_none_or(|end| end > OFFSET_MAX) {
         return Err(Fault::FileTooLarge);
     }
     write_at(&open.fd, bytes, offset)?;
     begin_writing_out(open, offset + bytes.len() as u64);
-    owner::after_writing(core, act, open)
+    Ok(())
+}
+
+/// Bytes were written: what is done then. The attributes after it, and why they could not be set.
+fn finish(
+    core: &Core,
+    act: &Act<'_>,
+    open: &Open,
+    after: AfterWrite,
+) -> Result<(Attr, Option<Fault>), Fault> {
+    let Some(set) = after.set else {
+        let attr = owner::after_writing(core, act, open)?;
+        sync_after(open, after)?;
+        return Ok((attr, None));
+    };
+    // Bits that writing takes away may be given back.
+    owner::written(core, act, &open.fd)?;
+    let unset = attrs::set_open(core, act, open, &set).err();
+    act.through(&open.fd, open.path.as_ref());
+    act.done();
+    let attr = super::place::attr_now(core, &open.fd)?;
+    sync_after(open, after)?;
+    Ok((attr, unset))
+}
+
+/// Makes a file durable if that is to be done once it was written to.
+pub(super) fn sync_after(open: &Open, after: AfterWrite) -> Result<(), Fault> {
+    after.sync.map_or(Ok(()), |what| sync_open(open, what))
 }
 
 /// Has the disk begin with a file that is being written from its start to its end, so that little is left to
@@ -413,7 +436,7 @@ fn allocate(
 
 /// Makes a file durable. The kernel tells each descriptor once of bytes it could not write, and may have dropped them
 /// then: an open whose sync failed never syncs again.
-pub(super) fn sync_open(open: &Open, what: SyncWhat) -> Result<(), Fault> {
+fn sync_open(open: &Open, what: SyncWhat) -> Result<(), Fault> {
     if open.broken.load(Ordering::Relaxed) {
         return Err(Fault::Io);
     }

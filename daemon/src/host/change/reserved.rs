@@ -6,7 +6,8 @@ use super::super::meta;
 use super::super::reserve::{ReservedFile, more};
 use super::super::session::Core;
 use super::act::Act;
-use super::content::{reopen, sync_open, write_at};
+use super::attrs;
+use super::content::{reopen, sync_after, write_at};
 use super::place::{Place, attr_now};
 use super::{owner, place};
 use rustix::fd::OwnedFd;
@@ -50,18 +51,22 @@ pub(super) fn name(
             let _ = unlinkat(&place.dir, &place.name, AtFlags::empty());
         }
     })?;
-    let written = write(core, &fd, new.offset, bytes);
+    let open = Open::new(new.file, fd, Access::ReadWrite, true, room);
+    let written = write(core, &open.fd, new.offset, bytes);
+    let unset = match (&written, &new.after.set) {
+        (Ok(()), Some(set)) => attrs::set_open(core, act, &open, set).err(),
+        _ => None,
+    };
     act.done_in(dir);
-    let mut named = Named {
-        attr: attr_now(core, &fd)?,
+    let attr = attr_now(core, &open.fd)?;
+    let written = written.and_then(|()| sync_after(&open, new.after));
+    let named = Named {
+        attr,
         dir: place.dir_attr(core)?,
         unwritten: written.err(),
+        unset,
         reserved: more(core, &place.dir, (dir, &new.dir.path), new.refill),
     };
-    let open = Open::new(new.file, fd, Access::ReadWrite, true, room);
-    if let (None, Some(what)) = (named.unwritten, new.sync) {
-        named.unwritten = sync_open(&open, what).err();
-    }
     core.held.hold(new.open, open.at(place.path));
     Ok(Reply::Named(named))
 }

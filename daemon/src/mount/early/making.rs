@@ -4,6 +4,7 @@ use super::{FIRST_BYTES_MAX, IDLE};
 use crate::mount::error::FsError;
 use crate::mount::inodes::Node;
 use crate::mount::opens::HostOpen;
+use crate::mount::write::Delivered;
 use crate::rpc::Body;
 use parking_lot::Mutex;
 use std::pin::pin;
@@ -11,13 +12,15 @@ use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::sleep;
-use wormhole_protocol::{Attr, FileId, Name, SyncWhat};
+use wormhole_protocol::{AfterWrite, AttrChange, Caller, FileId, Name};
 
 /// A file being made.
 pub struct Making {
     pub(super) dir: Arc<Node>,
     pub(super) name: Name,
     pub(super) file: FileId,
+    /// On whose behalf.
+    pub(super) caller: Caller,
     /// Permission bits it is to have; not changed once the host was asked.
     pub(super) mode: AtomicU16,
     pub(super) first: Mutex<First>,
@@ -35,8 +38,21 @@ pub struct FirstBytes {
     pub offset: u64,
     /// What.
     pub body: Body,
-    /// Makes the file durable then.
-    pub sync: Option<SyncWhat>,
+    /// What is done then.
+    pub after: AfterWrite,
+}
+
+impl FirstBytes {
+    /// None: attributes are set all the same.
+    pub fn only_setting(set: AttrChange) -> Self {
+        Self {
+            after: AfterWrite {
+                set: Some(set),
+                sync: None,
+            },
+            ..Self::default()
+        }
+    }
 }
 
 /// The first bytes.
@@ -44,7 +60,7 @@ pub(super) enum First {
     /// There are none yet.
     Open,
     /// These, and who wants to know what became of them.
-    Bytes(FirstBytes, oneshot::Sender<Result<Attr, FsError>>),
+    Bytes(FirstBytes, oneshot::Sender<Result<Delivered, FsError>>),
     /// The host is being asked.
     Sent,
 }
@@ -78,19 +94,25 @@ impl Making {
             .map(drop);
     }
 
-    /// Gives it other permission bits, if the host was not asked yet.
-    pub fn set_mode(&self, mode: u16) -> bool {
+    /// Gives it other permission bits, if the host was not asked yet and it is its maker who wants to.
+    pub fn set_mode(&self, caller: Caller, mode: u16) -> bool {
         let first = self.first.lock();
-        let is_open = matches!(*first, First::Open);
+        let is_open = caller == self.caller && matches!(*first, First::Open);
         if is_open {
             self.mode.store(mode, Relaxed);
         }
         is_open
     }
 
-    /// Sends `bytes` along with the name. `None` if that is on its way already, or they are too many.
-    pub async fn send_along(&self, bytes: FirstBytes) -> Option<Result<Attr, FsError>> {
-        if bytes.body.len() > FIRST_BYTES_MAX {
+    /// Sends `bytes` along with the name. `None` if that is on its way already, or they are too many, or `caller` wants
+    /// attributes set then and is not its maker.
+    pub async fn send_along(
+        &self,
+        caller: Caller,
+        bytes: FirstBytes,
+    ) -> Option<Result<Delivered, FsError>> {
+        let sets_as_another = bytes.after.set.is_some() && caller != self.caller;
+        if bytes.body.len() > FIRST_BYTES_MAX || sets_as_another {
             return None;
         }
         let (done, told) = oneshot::channel();

@@ -3,6 +3,7 @@
 use super::durable::is_applied;
 use super::{PATIENCE_ROOT, Vfs, just_told};
 use crate::mount::changes::Patience;
+use crate::mount::early::FirstBytes;
 use crate::mount::error::FsError;
 use crate::mount::handles::HandleId;
 use crate::mount::inodes::{Ino, Node};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
 use wormhole_protocol::{
-    Attr, AttrChange, BodyLen, Caller, Change, Fault, Reply, Request, XattrHow, XattrName,
+    Attr, AttrChange, BodyLen, Caller, Change, Fault, Reply, Request, SetTime, XattrHow, XattrName,
 };
 
 impl Vfs {
@@ -103,19 +104,64 @@ impl Vfs {
                 false => Ok((node.with_dirty_size(node.attr()), Duration::ZERO)),
             };
         }
-        if let Some(attr) = Self::mode_before_made(&node, set) {
+        if let Some(attr) = Self::mode_before_made(caller, &node, set) {
             return Ok((attr, Duration::ZERO));
         }
         if let Some(attr) = self.set_later(caller, &node, set) {
             return Ok((attr, Duration::ZERO));
         }
+        self.require_writes()?;
+        if let Some(told) = self.set_along(caller, &node, set).await? {
+            return Ok(told);
+        }
         // Bytes that were written before must not be cut off, or time-stamped, afterwards.
         self.settle(&node).await?;
-        self.require_writes()?;
         let changer = self.changer(Patience::OfPrograms, caller);
         let attr = changer.set(&node, set).await;
         let attr = attr.map_err(|error| self.gone(&node, error))?;
         Ok((attr, self.beliefs.attr_ttl(&node)))
+    }
+
+    /// Sets attributes with what was just written, if all that is one message, or as a file gets its name; none if neither
+    /// can be.
+    async fn set_along(
+        &self,
+        caller: Caller,
+        node: &Arc<Node>,
+        set: AttrChange,
+    ) -> Result<Option<(Attr, Duration)>, FsError> {
+        // What was put off before comes first.
+        if set.size.is_some() || node.late().is_some() {
+            return Ok(None);
+        }
+        let done = match (node.making(), node.writer()) {
+            (Some(making), _) if node.is_clean() => {
+                let named = making.send_along(caller, FirstBytes::only_setting(set));
+                let named = self.in_time(named).await?.transpose();
+                let delivered = named.map_err(|error| self.gone(node, error))?;
+                delivered.map(|delivered| delivered.unset)
+            }
+            (_, Some(writer)) => self.in_time(writer.flush_setting(caller, set)).await?,
+            _ => None,
+        };
+        match done {
+            Some(None) => Ok(Some(self.told_after_setting(node, set).await)),
+            // The host finds room for some, if it is asked for that alone.
+            None | Some(Some(Fault::NoSpace | Fault::Quota)) => Ok(None),
+            Some(Some(fault)) => Err(FsError::Fault(fault)),
+        }
+    }
+
+    /// What is known of a node once attributes were set.
+    async fn told_after_setting(&self, node: &Arc<Node>, set: AttrChange) -> (Attr, Duration) {
+        let attr = node.with_dirty_size(node.attr());
+        if shows(&attr, set) {
+            return (attr, self.beliefs.attr_ttl(node));
+        }
+        // Another answer came later and seemed newer, or it is another file at the host by now.
+        self.beliefs.disbelieve(node);
+        let told = self.attr_of(node).await;
+        told.unwrap_or((attr, Duration::ZERO))
     }
 
     /// The value of an extended attribute.
@@ -231,6 +277,16 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// Whether what was set is seen in `attr`.
+fn shows(attr: &Attr, set: AttrChange) -> bool {
+    let is_other = |at, time| matches!(time, Some(SetTime::At(time)) if time != at);
+    set.mode.is_none_or(|mode| attr.mode == mode & 0o7777)
+        && set.uid.is_none_or(|uid| attr.uid == uid)
+        && set.gid.is_none_or(|gid| attr.gid == gid)
+        && !is_other(attr.modified, set.modified)
+        && !is_other(attr.accessed, set.accessed)
 }
 
 fn xattr_name(name: &[u8]) -> Result<XattrName, FsError> {

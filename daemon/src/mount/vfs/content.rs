@@ -13,7 +13,7 @@ use crate::mount::inodes::{Ino, Node};
 use crate::mount::opens::HostOpen;
 use crate::mount::own_bytes::OwnBytes;
 use crate::mount::vfs::Found;
-use crate::mount::write::Deliver;
+use crate::mount::write::{Deliver, Delivered};
 use crate::rpc::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wormhole_protocol::{
-    Access, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, Reply, Request,
-    SeekWhat, SyncWhat,
+    Access, AfterWrite, Allocate, Attr, AttrChange, BodyLen, Caller, Change, Extent, Fault, Reply,
+    Request, SeekWhat,
 };
 
 /// Makes a file and opens it: how.
@@ -53,13 +53,17 @@ impl Delivery {
         &self,
         offset: u64,
         body: Body,
-        sync: Option<SyncWhat>,
-    ) -> Result<Attr, FsError> {
+        after: AfterWrite,
+    ) -> Result<Delivered, FsError> {
         self.open.require()?;
         if let Some(making) = self.open.node.making() {
             let body = body.clone();
-            let first = FirstBytes { offset, body, sync };
-            if let Some(written) = making.send_along(first).await {
+            let first = FirstBytes {
+                offset,
+                body,
+                after,
+            };
+            if let Some(written) = making.send_along(self.caller, first).await {
                 return written;
             }
             making.finish().await;
@@ -70,21 +74,24 @@ impl Delivery {
             open: open.id,
             offset,
             len: body_len(body.len())?,
-            sync,
+            after,
         };
         let asked = Instant::now();
         let asking = self
             .changes
             .ask_with(self.patience, self.caller, change, body);
-        match asking.await? {
-            Reply::Attr(attr) if attr.id == open.node.id => {
-                let heard = self.beliefs.of_change(open.node.covered_by(), asked);
-                open.node.learn_change(&attr, heard.asked_at(asked));
-                self.beliefs.changed(&attr, Some(&open.node), asked);
-                Ok(attr)
-            }
-            _ => Err(FsError::Io),
+        let (attr, unset) = match asking.await? {
+            Reply::Attr(attr) => (attr, None),
+            Reply::Unset { attr, fault } => (attr, Some(fault)),
+            _ => return Err(FsError::Io),
+        };
+        if attr.id != open.node.id {
+            return Err(FsError::Io);
         }
+        let heard = self.beliefs.of_change(open.node.covered_by(), asked);
+        open.node.learn_change(&attr, heard.asked_at(asked));
+        self.beliefs.changed(&attr, Some(&open.node), asked);
+        Ok(Delivered { attr, unset })
     }
 }
 
@@ -93,20 +100,24 @@ impl Deliver for Delivery {
         &self,
         offset: u64,
         body: Body,
-        sync: Option<SyncWhat>,
-    ) -> BoxFuture<'_, Result<Attr, FsError>> {
+        after: AfterWrite,
+    ) -> BoxFuture<'_, Result<Delivered, FsError>> {
         async move {
-            let delivered = self.deliver(offset, body, sync).await;
+            let delivered = self.deliver(offset, body, after).await;
             delivered.inspect_err(|_| {
                 // The file is not what was written: nobody is to read that.
                 self.own_bytes.forget(self.open.node.id);
-                if sync.is_some() {
-                    // It may well be, and not on the disk. The host tells others of that, and us with the answer.
+                if after != AfterWrite::NOTHING {
+                    // It may well be, and only what was to be done then was not. The host tells others of that, and us with the answer.
                     self.beliefs.disbelieve(&self.open.node);
                 }
             })
         }
         .boxed()
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 }
 

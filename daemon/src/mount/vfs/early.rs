@@ -32,7 +32,7 @@ impl Vfs {
             return None;
         }
         let id = self.opens.number();
-        let Some(taken) = self.early.take(dir, name, create.mode, id) else {
+        let Some(taken) = self.early.take(caller, dir, name, create.mode, id) else {
             self.early.want(dir);
             return None;
         };
@@ -57,7 +57,7 @@ impl Vfs {
             .opens
             .opened(caller, id, node.clone(), Access::ReadWrite);
         let began = Instant::now();
-        self.early.begin(taken, caller, &node, host.clone());
+        self.early.begin(taken, &node, host.clone());
         // Nobody can have heard of it yet.
         self.own_bytes.begin(&node, began, node.unasked());
         let keep_cache = node.take_kernel_version(attr.version);
@@ -81,13 +81,15 @@ impl Vfs {
 
     /// Gives a file that is about to be made other permission bits, if that is all that is to be set: what its attributes
     /// will be.
-    pub(super) fn mode_before_made(node: &Node, set: AttrChange) -> Option<Attr> {
+    pub(super) fn mode_before_made(caller: Caller, node: &Node, set: AttrChange) -> Option<Attr> {
         let mode = set.mode.filter(|mode| mode & SPECIAL == 0)?;
         let only = AttrChange {
             mode: Some(mode),
             ..AttrChange::default()
         };
-        if set != only || !node.making()?.set_mode(mode) {
+        // One that goes along with what was written comes after it.
+        let goes_along = node.writer().is_some_and(|writer| writer.sets_attributes());
+        if set != only || goes_along || !node.making()?.set_mode(caller, mode) {
             return None;
         }
         node.guess_mode(mode);

@@ -11,7 +11,7 @@
 //! Not here: tasks, time, memory of other files (`writer`, `buffer`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use wormhole_protocol::SyncWhat;
+use wormhole_protocol::{AfterWrite, SyncWhat};
 
 /// Sizes and counts, so that tests can have small ones.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +45,8 @@ pub(super) struct Sending<R> {
     pub(super) offset: u64,
     pub(super) data: Vec<u8>,
     pub(super) route: R,
-    /// The file is to be made durable with it.
-    pub(super) sync: Option<SyncWhat>,
+    /// What is to be done to the file then.
+    pub(super) after: AfterWrite,
 }
 
 /// What an answered segment had taken.
@@ -67,7 +67,7 @@ struct Segment<R> {
     /// Newer segments that overlap it.
     before: Vec<SegmentId>,
     route: R,
-    sync: Option<SyncWhat>,
+    after: AfterWrite,
 }
 
 impl<R> Segment<R> {
@@ -138,7 +138,7 @@ impl<R: Clone + PartialEq> Dirty<R> {
         let until = offset + data.len() as u64;
         let newest = self.overlapping(offset, until).map(|(id, _)| id).max()?;
         let segment = self.segments.get_mut(&newest)?;
-        if segment.route != *route {
+        if segment.route != *route || segment.after.set.is_some() {
             return None;
         }
         let from = usize::try_from(offset.checked_sub(segment.offset)?).ok()?;
@@ -158,6 +158,10 @@ impl<R: Clone + PartialEq> Dirty<R> {
         let (begin, len) = (newest.offset, newest.len);
         let bytes = data.len().min(self.bounds.segment_bytes - len);
         if bytes == 0 || newest.end() != offset || newest.data.is_none() || newest.route != *route {
+            return None;
+        }
+        // What is written after attributes were set leaves its own times.
+        if newest.after.set.is_some() {
             return None;
         }
         let until = offset + bytes as u64;
@@ -213,7 +217,7 @@ impl<R: Clone + PartialEq> Dirty<R> {
             behind: 0,
             before: Vec::new(),
             route: route.clone(),
-            sync: None,
+            after: AfterWrite::NOTHING,
         };
         self.segments.insert(id, segment);
         self.starts.insert((offset, id));
@@ -282,19 +286,34 @@ impl<R: Clone + PartialEq> Dirty<R> {
             offset: segment.offset,
             data,
             route: segment.route.clone(),
-            sync: segment.sync,
+            after: segment.after,
         })
     }
 
-    /// Has the file made durable with the only segment there is, if that was not sent, and goes to `route`: which it is.
-    pub(super) fn sync_with_only(&mut self, route: &R, what: SyncWhat) -> Option<SegmentId> {
+    /// Whether attributes are to be set after one of the segments.
+    pub(super) fn sets_attributes(&self) -> bool {
+        let mut segments = self.segments.values();
+        segments.any(|segment| segment.after.set.is_some())
+    }
+
+    /// Has something done after the only segment there is, if that was not sent and goes where `suits`: which it is. Not
+    /// where attributes are set already.
+    pub(super) fn after_only(
+        &mut self,
+        suits: impl FnOnce(&R) -> bool,
+        after: AfterWrite,
+    ) -> Option<SegmentId> {
         let mut segments = self.segments.iter_mut();
         let (&id, only) = segments.next()?;
-        if segments.next().is_some() || only.data.is_none() || only.route != *route {
+        if segments.next().is_some() || only.data.is_none() || !suits(&only.route) {
             return None;
         }
-        if only.sync != Some(SyncWhat::All) {
-            only.sync = Some(what);
+        match (only.after.set, after.set) {
+            (Some(_), Some(_)) => return None,
+            (known, set) => only.after.set = known.or(set),
+        }
+        if only.after.sync != Some(SyncWhat::All) {
+            only.after.sync = after.sync.or(only.after.sync);
         }
         Some(id)
     }

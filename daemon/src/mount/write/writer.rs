@@ -7,7 +7,7 @@
 use super::buffer::{Room, WriteBuffer};
 use super::dirty::{Dirty, Freed, SegmentId, Sending};
 use super::errors::{ErrorMark, Errors};
-use super::{AGE_MAX, BOUNDS, Deliver, IDLE};
+use super::{AGE_MAX, BOUNDS, Deliver, Delivered, IDLE};
 use crate::mount::error::FsError;
 use crate::mount::stats::{add, sub};
 use crate::rpc::Body;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wormhole_protocol::limits::OFFSET_MAX;
-use wormhole_protocol::{Attr, Fault, SyncWhat};
+use wormhole_protocol::{AfterWrite, Attr, AttrChange, Caller, Fault, SyncWhat};
 
 /// What the host said of a file when it had written to it, and when it said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ struct State {
     /// Answers so far.
     answers: u64,
     latest: Option<Latest>,
-    /// The last segment with which the file was made durable.
-    synced: Option<SegmentId>,
+    /// The last segment after which something was done, and why attributes could not be set then.
+    finished: Option<(SegmentId, Option<Fault>)>,
     /// Whether there is a task.
     running: bool,
     /// When the newest segment began, and when it was last added to.
@@ -76,8 +76,8 @@ struct Sent {
     id: SegmentId,
     /// How many others had been answered before.
     answers: u64,
-    /// The file is made durable with it.
-    syncs: bool,
+    /// Something is done after it.
+    finishes: bool,
 }
 
 /// What the task has to do.
@@ -100,7 +100,7 @@ impl Writer {
                 errors: Errors::default(),
                 answers: 0,
                 latest: None,
-                synced: None,
+                finished: None,
                 running: false,
                 begun: now,
                 added: now,
@@ -152,16 +152,37 @@ impl Writer {
         state.latest.as_ref().map(|latest| latest.answered)
     }
 
-    /// The same; and has the file made durable on the way if that takes no request of its own: if all that is dirty is one
+    /// The same; and has the file made durable on the way, if that takes no request of its own: if all that is dirty is one
     /// segment that was not sent, and goes to `to`. Whether it was.
     pub async fn flush_durably(&self, to: &Arc<dyn Deliver>, what: SyncWhat) -> bool {
-        let only = {
-            let mut state = self.state.lock();
-            let route = Route(to.clone());
-            state.dirty.sync_with_only(&route, what)
+        let after = AfterWrite {
+            set: None,
+            sync: Some(what),
         };
+        let to = Route(to.clone());
+        let finished = self.flush_and(|route| *route == to, after).await;
+        finished.is_some()
+    }
+
+    /// The same; and has attributes set on the way, on behalf of `caller`: why they were not, if that was tried.
+    pub async fn flush_setting(&self, caller: Caller, set: AttrChange) -> Option<Option<Fault>> {
+        let after = AfterWrite {
+            set: Some(set),
+            sync: None,
+        };
+        let suits = |route: &Route| route.0.caller() == caller;
+        self.flush_and(suits, after).await
+    }
+
+    async fn flush_and(
+        &self,
+        suits: impl FnOnce(&Route) -> bool,
+        after: AfterWrite,
+    ) -> Option<Option<Fault>> {
+        let only = self.state.lock().dirty.after_only(suits, after);
         self.flush().await;
-        only.is_some() && self.state.lock().synced == only
+        let (id, unset) = self.state.lock().finished?;
+        (only == Some(id)).then_some(unset)
     }
 
     async fn answered_until(&self, newest: SegmentId) {
@@ -189,6 +210,11 @@ impl Writer {
     /// The same, for who tells nobody: whoever opens the file next is told as well.
     pub fn error_after(&self, mark: ErrorMark) -> Option<FsError> {
         self.state.lock().errors.after(mark)
+    }
+
+    /// Whether attributes are to be set with what was written, and it is not known yet that they are.
+    pub fn sets_attributes(&self) -> bool {
+        self.state.lock().dirty.sets_attributes()
     }
 
     /// Whether the host has answered everything.
@@ -264,25 +290,29 @@ impl Writer {
         })
     }
 
-    async fn send(&self, segment: Sending<Route>, answers: u64) -> (Sent, Result<Attr, FsError>) {
+    async fn send(
+        &self,
+        segment: Sending<Route>,
+        answers: u64,
+    ) -> (Sent, Result<Delivered, FsError>) {
         let _slot = self.buffer.slot().await;
         add(&self.buffer.stats.segments, 1);
         let body = Body::from(self.buffer.spares.lend(segment.data));
-        let (to, sync) = (&segment.route.0, segment.sync);
-        let answer = to.write(segment.offset, body, sync).await;
+        let (to, after) = (&segment.route.0, segment.after);
+        let answer = to.write(segment.offset, body, after).await;
         let sent = Sent {
             id: segment.id,
             answers,
-            syncs: sync.is_some(),
+            finishes: after != AfterWrite::NOTHING,
         };
         (sent, answer)
     }
 
-    fn answered(&self, sent: &Sent, answer: Result<Attr, FsError>) {
+    fn answered(&self, sent: &Sent, answer: Result<Delivered, FsError>) {
         let freed = {
             let mut state = self.state.lock();
             match &answer {
-                Ok(attr) => state.learn(attr, sent),
+                Ok(delivered) => state.learn(delivered, sent),
                 Err(error) => state.fail(*error),
             }
             state.dirty.answered(sent.id)
@@ -317,10 +347,10 @@ impl State {
     /// Takes the attributes that came with an answer. Of segments that were under way at once, it is not
     /// known which was written last: that is told by the time of the change, and by the length, which only
     /// grows from our side.
-    fn learn(&mut self, attr: &Attr, sent: &Sent) {
+    fn learn(&mut self, Delivered { attr, unset }: &Delivered, sent: &Sent) {
         self.answers += 1;
-        if sent.syncs {
-            self.synced = Some(sent.id);
+        if sent.finishes {
+            self.finished = Some((sent.id, *unset));
         }
         let is_newer = self.latest.as_ref().is_none_or(|latest| {
             let known = &latest.answered.attr;

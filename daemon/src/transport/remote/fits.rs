@@ -1,6 +1,6 @@
 //! Which replies a request may be answered with. A host that answers otherwise breaks the protocol.
 
-use wormhole_protocol::{Change, Leased, Reply, Request};
+use wormhole_protocol::{AfterWrite, Change, Leased, Reply, Request};
 
 /// Whether a reply is of the kind its request is answered with.
 pub(super) fn answers(request: &Request, reply: &Reply) -> bool {
@@ -80,6 +80,13 @@ fn fits(change: &Change, reply: &Reply) -> bool {
             Change::Close { .. } | Change::Sync { .. } | Change::SyncDir { .. },
             Reply::Done
         ) | (Change::Rename { .. }, Reply::Renamed { .. })
+            | (
+                Change::Write {
+                    after: AfterWrite { set: Some(_), .. },
+                    ..
+                },
+                Reply::Unset { .. }
+            )
             | (Change::NameReserved(_), Reply::Named(_))
             | (Change::MakeDir { .. }, Reply::MadeDir(_))
             | (Change::Append { .. }, Reply::Appended { .. })

@@ -191,7 +191,19 @@ impl World<'_> {
                 }
                 Ok(Reply::Done)
             }
-            Change::Write { open, offset, .. } => self.write(*open, *offset, body),
+            Change::Write {
+                open,
+                offset,
+                after,
+                ..
+            } => {
+                let written = self.write(*open, *offset, body)?;
+                let host = self.host;
+                Ok(match after.set {
+                    Some(set) => Self::set_file(host, self.open(*open)?, &set),
+                    None => written,
+                })
+            }
             Change::Append { open, .. } => {
                 let offset = self.open(*open)?.attr.size;
                 match self.write(*open, offset, body)? {
@@ -306,6 +318,10 @@ impl World<'_> {
     fn set(&mut self, node: &NodeRef, set: &AttrChange) -> Result<Reply, Fault> {
         let host = self.host;
         let file = self.node(node)?;
+        Ok(Self::set_file(host, file, set))
+    }
+
+    fn set_file(host: &FakeHost, file: &mut FakeFile, set: &AttrChange) -> Reply {
         if let Some(size) = set.size {
             file.data_mut(size);
             Self::changed(host, file);
@@ -323,7 +339,7 @@ impl World<'_> {
         attr.gid = set.gid.unwrap_or(attr.gid);
         attr.accessed = set.accessed.map_or(attr.accessed, time);
         attr.modified = set.modified.map_or(attr.modified, time);
-        Ok(Reply::Attr(*attr))
+        Reply::Attr(*attr)
     }
 
     fn create(

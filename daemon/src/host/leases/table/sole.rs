@@ -93,7 +93,12 @@ impl Scope {
         }
     }
 
-    /// Of a change.
+    /// Of what shows a node.
+    pub(in super::super::super) fn of_node(path: RelPath) -> Self {
+        Self(vec![(path, Reach::Node)])
+    }
+
+    /// Of a change; of one that is made through what is open, none.
     pub(in super::super::super) fn of_change(change: &Change) -> Self {
         let node = |node: &NodeRef| (node.path.clone(), Reach::Node);
         Self(match change {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use wormhole_protocol::{ContentVersion, FileId, FileKind, Timestamp};
 
 const MIB: usize = 1024 * 1024;
+const CALLER: Caller = Caller { uid: 7, gid: 7 };
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A file at a host far away.
@@ -23,6 +24,10 @@ struct Far {
     arrived: Mutex<Vec<(u64, usize)>>,
     /// Those with which the file was to be made durable.
     synced: Mutex<Vec<(u64, SyncWhat)>>,
+    /// Attributes that were to be set.
+    set: Mutex<Vec<AttrChange>>,
+    /// Why they are not.
+    unset: Mutex<Option<Fault>>,
     /// What is under way: from, until.
     under_way: Mutex<Vec<(u64, u64)>>,
     under_way_max: AtomicUsize,
@@ -41,6 +46,8 @@ impl Far {
             bytes: Mutex::default(),
             arrived: Mutex::default(),
             synced: Mutex::default(),
+            set: Mutex::default(),
+            unset: Mutex::default(),
             under_way: Mutex::default(),
             under_way_max: AtomicUsize::new(0),
             delays: Mutex::new(delays.collect()),
@@ -113,9 +120,11 @@ impl Deliver for Far {
         &self,
         offset: u64,
         body: Body,
-        sync: Option<SyncWhat>,
-    ) -> BoxFuture<'_, Result<Attr, FsError>> {
-        self.synced.lock().extend(sync.map(|what| (offset, what)));
+        after: AfterWrite,
+    ) -> BoxFuture<'_, Result<Delivered, FsError>> {
+        let synced = after.sync.map(|what| (offset, what));
+        self.synced.lock().extend(synced);
+        self.set.lock().extend(after.set);
         async move {
             assert!(!self.panics.load(SeqCst), "the host is gone");
             let range = (offset, offset + body.len() as u64);
@@ -126,7 +135,11 @@ impl Deliver for Far {
                 Some((_, error)) => Err(error),
                 None => {
                     self.apply(offset, body);
-                    Ok(self.attr())
+                    let unset = after.set.and_then(|_| *self.unset.lock());
+                    Ok(Delivered {
+                        attr: self.attr(),
+                        unset,
+                    })
                 }
             };
             // The answer takes its time: so one that was made first may come last.
@@ -135,6 +148,10 @@ impl Deliver for Far {
             answer
         }
         .boxed()
+    }
+
+    fn caller(&self) -> Caller {
+        CALLER
     }
 }
 
@@ -426,10 +443,18 @@ async fn a_gigabyte_goes_through() {
             &self,
             _offset: u64,
             body: Body,
-            _sync: Option<SyncWhat>,
-        ) -> BoxFuture<'_, Result<Attr, FsError>> {
+            _after: AfterWrite,
+        ) -> BoxFuture<'_, Result<Delivered, FsError>> {
             self.0.fetch_add(body.len() as u64, SeqCst);
-            futures_util::future::ready(Ok(self.1.attr())).boxed()
+            let delivered = Delivered {
+                attr: self.1.attr(),
+                unset: None,
+            };
+            futures_util::future::ready(Ok(delivered)).boxed()
+        }
+
+        fn caller(&self) -> Caller {
+            CALLER
         }
     }
     let far = Arc::into_inner(Far::new(&[0])).unwrap();
@@ -492,5 +517,50 @@ async fn more_than_one_segment_does_not_nor_what_was_sent_nor_what_goes_elsewher
     writer.write(&to, 400, b"data").await.unwrap();
     assert!(!writer.flush_durably(&to, SyncWhat::All).await);
     assert_eq!(*far.synced.lock(), [(400, SyncWhat::All)]);
+    ended(&writer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_segment_takes_attributes_along_for_him_who_wrote_it() {
+    let (writer, to, far) = set_up(16 << 20, &[100]);
+    let mode = |mode| AttrChange {
+        mode: Some(mode),
+        ..AttrChange::default()
+    };
+    assert_eq!(writer.flush_setting(CALLER, mode(1)).await, None);
+    writer.write(&to, 0, b"data").await.unwrap();
+    // Of two who want to the other asks himself; who wants it durable comes along.
+    let (first, second, durable) = tokio::join!(
+        writer.flush_setting(CALLER, mode(2)),
+        writer.flush_setting(CALLER, mode(3)),
+        writer.flush_durably(&to, SyncWhat::All)
+    );
+    assert_eq!((first, second, durable), (Some(None), None, true));
+    assert_eq!(*far.set.lock(), [mode(2)]);
+    *far.unset.lock() = Some(Fault::NotPermitted);
+    writer.write(&to, 4, b"more").await.unwrap();
+    let unset = writer.flush_setting(CALLER, mode(4)).await;
+    assert_eq!(unset, Some(Some(Fault::NotPermitted)));
+    let mark = &mut ErrorMark::default();
+    assert_eq!(writer.error_since(mark), None, "the bytes are there");
+    *far.unset.lock() = None;
+    // What is written over and after what was to be followed by that is no part of it.
+    writer.write(&to, 8, b"more").await.unwrap();
+    let (set, (), ()) = tokio::join!(
+        writer.flush_setting(CALLER, mode(5)),
+        async { writer.write(&to, 8, b"over").await.unwrap() },
+        async { writer.write(&to, 12, b"after").await.unwrap() },
+    );
+    assert_eq!(set, Some(None));
+    writer.flush().await;
+    assert_eq!(&far.bytes.lock()[8..], b"overafter");
+    assert_eq!(far.arrived.lock()[2..], [(8, 4), (8, 9)]);
+    let somebody = Caller { uid: 8, gid: 7 };
+    writer.write(&to, 8, b"more").await.unwrap();
+    assert_eq!(writer.flush_setting(somebody, mode(9)).await, None);
+    *far.fails_at.lock() = Some((12, FsError::Io));
+    writer.write(&to, 12, b"lost").await.unwrap();
+    assert_eq!(writer.flush_setting(CALLER, mode(6)).await, None);
+    assert_eq!(*far.set.lock(), [mode(2), mode(4), mode(5), mode(6)]);
     ended(&writer).await;
 }
