@@ -288,4 +288,9 @@ pub type Connected = (std::sync::Arc<dyn Remote>, Welcome);
 pub trait Connect: Send + Sync + 'static {
     /// One attempt.
     fn connect(&self) -> BoxFuture<'_, Result<Connected, ConnectFailure>>;
+
+    /// Sees to it that the hosts of connections that were dropped have been told; waits a moment at most.
+    fn say_goodbye(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

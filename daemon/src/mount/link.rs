@@ -98,6 +98,7 @@ struct Status {
 /// A connection that comes back.
 pub struct Link {
     shared: Arc<Shared>,
+    connect: Arc<dyn Connect>,
     timeout: Duration,
     keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -122,9 +123,10 @@ impl Link {
             }),
             reclaim: OnceLock::new(),
         });
-        let keeper = tokio::spawn(keep(shared.clone(), connect, welcome.share));
+        let keeper = tokio::spawn(keep(shared.clone(), connect.clone(), welcome.share));
         let link = Arc::new(Self {
             shared,
+            connect,
             timeout,
             keeper: Mutex::new(Some(keeper)),
         });
@@ -144,6 +146,7 @@ impl Link {
             keeper.abort();
             let _ = keeper.await;
         }
+        self.connect.say_goodbye().await;
     }
 
     /// The host's life the session belongs to.

@@ -23,6 +23,8 @@ use wormhole_protocol::{
 
 /// Between the starts of attempts at different addresses (RFC 8305 calls it connection attempt delay).
 const STAGGER: Duration = Duration::from_millis(150);
+/// For the word that a mount leaves to be sent.
+const GOODBYE_MAX: Duration = Duration::from_millis(100);
 /// One attempt, hello included.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 
@@ -244,6 +246,14 @@ impl Connect for Dialer {
                     is_final: error.is_final(),
                 }),
             }
+        }
+        .boxed()
+    }
+
+    fn say_goodbye(&self) -> BoxFuture<'_, ()> {
+        async move {
+            // The word is sent at once; quinn would go on to wait for stragglers.
+            let _ = tokio::time::timeout(GOODBYE_MAX, self.endpoint.wait_idle()).await;
         }
         .boxed()
     }

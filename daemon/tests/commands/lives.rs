@@ -105,14 +105,17 @@ fn control_c_unmounts_and_says_goodbye() {
         let mut child = desk
             .wormhole(&args)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        assert!(line.contains("mnt"), "{line}");
+        if !line.contains("mnt") {
+            let said = child.wait_with_output().unwrap().stderr;
+            panic!("{line}{}", String::from_utf8_lossy(&said));
+        }
         assert_eq!(fs::metadata(mnt.join("file")).unwrap().len(), LEN as u64);
         // One seat, and each mount before gave it back.
         signal(child.id(), Signal::INT);
