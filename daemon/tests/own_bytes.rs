@@ -398,16 +398,16 @@ impl Remote for Doubtful {
     }
 }
 
-#[tokio::test]
-async fn who_is_asked_once_more_holds_up_nobody() {
+/// Closes `files` files, one each `pause`, and waits until a [`Doubtful`] host was asked about all: about how many at a
+/// time, and when in ms.
+async fn asked_of_a_doubtful_host(files: u32, pause: Duration) -> Vec<(usize, u128)> {
     let world = World::new();
-    for name in ["first", "second"] {
-        fs::write(world.folder().join(name), "content").unwrap();
-    }
     let mount = Mount::new(&world).await;
     let mut nodes = Vec::new();
-    for name in [&b"first"[..], b"second"] {
-        let found = mount.vfs.lookup(Ino::ROOT, name).await;
+    for number in 0..files {
+        let name = format!("{number}");
+        fs::write(world.folder().join(&name), "content").unwrap();
+        let found = mount.vfs.lookup(Ino::ROOT, name.as_bytes()).await;
         nodes.push(found.unwrap().ok().unwrap().node);
     }
     tokio::time::pause();
@@ -419,15 +419,27 @@ async fn who_is_asked_once_more_holds_up_nobody() {
     for node in &nodes {
         own.write(node, 0).wrote(0, b"content");
         own.closed(node.id);
-        sleep(Duration::from_millis(400)).await;
+        sleep(pause).await;
     }
     sleep(Duration::from_secs(10)).await;
-    let asked: Vec<_> = host.0.lock().unwrap().clone();
+    let asked = host.0.lock().unwrap();
     let asked = asked
         .iter()
-        .map(|(files, at)| (*files, (*at - began).as_millis() / 100));
-    assert_eq!(
-        asked.collect::<Vec<_>>(),
-        [(1, 1), (1, 5), (1, 26), (1, 30)]
-    );
+        .map(|(files, at)| (*files, (*at - began).as_millis()));
+    asked.collect()
+}
+
+#[tokio::test]
+async fn who_is_asked_once_more_holds_up_nobody() {
+    let asked = asked_of_a_doubtful_host(2, Duration::from_millis(400)).await;
+    let asked: Vec<_> = asked.iter().map(|(files, at)| (*files, at / 100)).collect();
+    assert_eq!(asked, [(1, 1), (1, 5), (1, 26), (1, 30)]);
+}
+
+#[tokio::test]
+async fn files_closed_one_after_the_other_are_asked_about_together() {
+    let asked = asked_of_a_doubtful_host(100, Duration::from_millis(2)).await;
+    let first: Vec<_> = asked.iter().filter(|(_, at)| *at < 1_000).collect();
+    assert_eq!(first.iter().map(|(files, _)| files).sum::<usize>(), 100);
+    assert!(first.len() < 10, "{first:?}");
 }

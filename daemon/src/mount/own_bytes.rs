@@ -33,12 +33,12 @@ use crate::rpc::Remote;
 use bytes::Bytes;
 use parking_lot::Mutex;
 pub use record::Complete;
-use record::{Changed, Mark, Next, Records, Whole};
+use record::{Changed, Mark, Next, REST, Records, Whole};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wormhole_protocol::limits::{REQUEST_BYTES_MAX, VOUCH_FILES_MAX};
 use wormhole_protocol::{Attr, FileId, Reply, Request, WrittenFile};
 
@@ -47,6 +47,9 @@ const BYTES_MAX: u64 = 32 * 1024 * 1024;
 const L1_PART: u64 = 8;
 /// A host that does not answer for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two questions: a program that makes file after file has many of them closed by then, and each question costs
+/// both ends as much as making a file.
+const GATHER: Duration = Duration::from_millis(50);
 /// What a file needs in a request besides its path.
 const FILE_WIRE_BYTES: usize = 96;
 const _: () = assert!(VOUCH_FILES_MAX * FILE_WIRE_BYTES < REQUEST_BYTES_MAX);
@@ -57,7 +60,7 @@ pub struct OwnBytes {
     remote: Arc<dyn Remote>,
     state: Mutex<State>,
     tasks: Mutex<JoinSet<()>>,
-    /// Something was closed.
+    /// Something was closed that is to be asked about sooner than all else.
     wake: Arc<Notify>,
     /// What became of it.
     pub stats: OwnBytesStats,
@@ -67,6 +70,8 @@ struct State {
     records: Records,
     /// Whether there is a task that asks about them.
     is_asking: bool,
+    /// Until when it rests.
+    rests_until: Option<Instant>,
 }
 
 impl OwnBytes {
@@ -80,6 +85,7 @@ impl OwnBytes {
             state: Mutex::new(State {
                 records,
                 is_asking: false,
+                rests_until: None,
             }),
             tasks: Mutex::default(),
             wake: Arc::default(),
@@ -143,12 +149,16 @@ impl OwnBytes {
     /// The file was closed, and the host has applied all that was written.
     pub fn closed(self: &Arc<Self>, id: FileId) {
         {
+            let now = Instant::now();
             let mut state = self.state.lock();
-            if !state.records.closed(id, Instant::now()) {
+            if !state.records.closed(id, now) {
                 return;
             }
             if std::mem::replace(&mut state.is_asking, true) {
-                self.wake.notify_one();
+                // Who rests is woken only if this is due before.
+                if state.rests_until.is_some_and(|until| now + REST < until) {
+                    self.wake.notify_one();
+                }
                 return;
             }
         }
@@ -160,9 +170,11 @@ impl OwnBytes {
     fn next(&self) -> Next {
         let mut state = self.state.lock();
         let next = state.records.next(Instant::now());
-        if matches!(next, Next::Nothing) {
-            state.is_asking = false;
-        }
+        state.is_asking = !matches!(next, Next::Nothing);
+        state.rests_until = match next {
+            Next::Rest(until) => Some(until),
+            Next::Ask(_) | Next::Nothing => None,
+        };
         next
     }
 
@@ -312,7 +324,11 @@ async fn run(own: Weak<OwnBytes>) {
             return;
         };
         match this.next() {
-            Next::Ask(wholes) => this.ask(wholes).await,
+            Next::Ask(wholes) => {
+                this.ask(wholes).await;
+                drop(this);
+                sleep(GATHER).await;
+            }
             Next::Rest(until) => {
                 let wake = this.wake.clone();
                 drop(this);

@@ -22,8 +22,10 @@ const _: () = assert!(FILE_BYTES_MAX as u64 <= VOUCH_BYTES_MAX);
 /// Files at a time.
 const FILES_MAX: usize = 4096;
 /// How long a file rests after it was closed, before the host is asked: longer than it takes to settle there, on most file
-/// systems. The second time it is for those that keep whole seconds.
-const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(2_500)];
+/// systems.
+pub(super) const REST: Duration = Duration::from_millis(100);
+/// And after the host was asked in vain: for file systems that keep whole seconds.
+const RESTS: [Duration; 2] = [REST, Duration::from_millis(2_500)];
 
 /// The bytes of a file so far: each piece a chunk, all but the last full.
 #[derive(Default, Clone)]
@@ -197,7 +199,7 @@ impl Record {
     }
 
     fn due(&self) -> Option<Instant> {
-        Some(self.closed? + REST[self.asked])
+        Some(self.closed? + RESTS[self.asked])
     }
 }
 
@@ -416,7 +418,7 @@ impl Records {
         };
         record.asked += 1;
         record.is_asking = false;
-        if record.asked < REST.len() {
+        if record.asked < RESTS.len() {
             record.closed = Some(now);
         } else {
             self.forget(id);

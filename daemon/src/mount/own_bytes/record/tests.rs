@@ -167,7 +167,7 @@ proptest! {
         }
         let bytes = model.0.map(|(bytes, _)| bytes).filter(|bytes| !bytes.is_empty());
         prop_assert_eq!(records.closed(node.id, now), bytes.is_some());
-        let wholes = asked(records.next(now + REST[0]));
+        let wholes = asked(records.next(now + REST));
         prop_assert_eq!(wholes.len(), usize::from(bytes.is_some()));
         for whole in wholes {
             let bytes = bytes.clone().unwrap_or_default();
@@ -243,12 +243,12 @@ fn what_is_open_or_was_closed_a_moment_ago_is_not_asked_about() {
     }
     assert!(matches!(records.next(now), Next::Nothing));
     assert!(records.closed(nodes[0].id, now));
-    assert!(matches!(records.next(now), Next::Rest(due) if due == now + REST[0]));
+    assert!(matches!(records.next(now), Next::Rest(due) if due == now + REST));
     // Written once more.
     write(&mut records, &nodes[0], 7, b"more");
-    assert!(asked(records.next(now + REST[0])).is_empty());
+    assert!(asked(records.next(now + REST)).is_empty());
     assert!(records.closed(nodes[0].id, now));
-    let wholes = asked(records.next(now + REST[0]));
+    let wholes = asked(records.next(now + REST));
     assert_eq!(wholes[0].pieces.bytes(), 11);
     assert_eq!(wholes.len(), 1);
 }
@@ -259,17 +259,17 @@ fn what_could_not_be_said_is_asked_once_more_unless_it_was_written_since() {
     let (now, mut records) = (Instant::now(), Records::new(BYTES_MAX));
     write(&mut records, &nodes[0], 0, b"content");
     records.closed(nodes[0].id, now);
-    let whole = asked(records.next(now + REST[0])).remove(0);
+    let whole = asked(records.next(now + REST)).remove(0);
     records.again(whole.node.id, whole.number, now);
-    assert!(matches!(records.next(now + REST[0]), Next::Rest(due) if due == now + REST[1]));
-    let whole = asked(records.next(now + REST[1])).remove(0);
+    assert!(matches!(records.next(now + REST), Next::Rest(due) if due == now + RESTS[1]));
+    let whole = asked(records.next(now + RESTS[1])).remove(0);
     records.again(whole.node.id, whole.number, now);
-    assert!(matches!(records.next(now + REST[1]), Next::Nothing));
+    assert!(matches!(records.next(now + RESTS[1]), Next::Nothing));
     assert_eq!(records.bytes, 0);
 
     write(&mut records, &nodes[0], 0, b"content");
     records.closed(nodes[0].id, now);
-    let whole = asked(records.next(now + REST[0])).remove(0);
+    let whole = asked(records.next(now + REST)).remove(0);
     write(&mut records, &nodes[0], 0, b"newer");
     records.again(whole.node.id, whole.number, now);
     assert!(records.answered(whole.node.id, whole.number).is_none());
@@ -304,7 +304,7 @@ fn no_more_is_asked_at_once_than_the_host_reads() {
         records.closed(node.id, now);
     }
     let counts: Vec<_> = std::iter::from_fn(|| {
-        let wholes = asked(records.next(now + REST[0]));
+        let wholes = asked(records.next(now + REST));
         (!wholes.is_empty()).then_some(wholes.len())
     })
     .collect();
