@@ -13,6 +13,7 @@
 pub mod beliefs;
 pub mod bulk;
 pub mod changes;
+mod closing;
 pub mod durability;
 pub mod early;
 pub mod error;

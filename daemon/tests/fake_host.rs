@@ -149,7 +149,12 @@ async fn what_is_open_outlives_its_name_and_its_directory_moves() {
         Body::empty(),
     );
     assert!(matches!(seen.await, Reply::Attr(attr) if attr.size == 10));
-    let close = change(7, Change::Close { open: OpenId(1) });
+    let close = change(
+        7,
+        Change::Close {
+            opens: vec![OpenId(1)],
+        },
+    );
     reply(&remote, close, Body::empty()).await;
     let missing = remote.call(Request::Getattr { node: file }).await;
     assert_eq!(missing.err(), Some(CallError::Fault(Fault::NotFound)));

@@ -265,10 +265,10 @@ pub enum Change {
         /// Under which number.
         open: OpenId,
     },
-    /// Ends an open; its locks go with it → [`crate::Reply::Done`], also if there is none such.
+    /// Ends opens; their locks go with them → [`crate::Reply::Done`], also if there are none such.
     Close {
-        /// Which.
-        open: OpenId,
+        /// Which, at most [`crate::limits::CLOSE_MAX`].
+        opens: Vec<OpenId>,
     },
     /// Writes, and bytes → [`crate::Reply::Attr`], or [`crate::Reply::Unset`].
     Write {

@@ -10,7 +10,7 @@
 use crate::change::Change;
 use crate::lease::{News, Push};
 use crate::limits::{
-    FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEARD_WANTED_MAX, HELLO_BYTES_MAX,
+    CLOSE_MAX, FILE_FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEARD_WANTED_MAX, HELLO_BYTES_MAX,
     HELLO_REPLY_BYTES_MAX, LIST_FRAME_BYTES_MAX, LIST_FRAME_ENTRIES_MAX, PUSH_BYTES_MAX,
     PUSH_NAMES_MAX, READ_MANY_FILE_BYTES_MAX, READ_MANY_FILES_MAX, REPLY_BYTES_MAX,
     REQUEST_BYTES_MAX, RESERVED_FILES_MAX, REVALIDATE_DIRS_MAX, TREE_ENTRIES_MAX,
@@ -123,6 +123,7 @@ wire! {
         Request::Change { change: Change::MakeDir { reserve, .. }, .. } => {
             *reserve <= RESERVED_FILES_MAX
         }
+        Request::Change { change: Change::Close { opens }, .. } => opens.len() <= CLOSE_MAX,
         _ => true,
     };
     Reply: REPLY_BYTES_MAX, |reply| match reply {

@@ -108,6 +108,8 @@ const _: () = assert!(LIST_FRAME_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(PUSH_NAMES_MAX * (NAME_BYTES_MAX + 256) <= PUSH_BYTES_MAX);
 /// Most files that are reserved at once.
 pub const RESERVED_FILES_MAX: u8 = 32;
+/// Most opens that are ended at once.
+pub const CLOSE_MAX: usize = 64;
 /// Most files a host is asked at once to vouch for; their paths must fit a request.
 pub const VOUCH_FILES_MAX: usize = 64;
 /// Most bytes they may have together: the host reads all of them before it answers.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::fmt::Debug;
 use wormhole_protocol::codec::{CodecError, Wire, body_len};
 use wormhole_protocol::limits::{
-    FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, PUSH_NAMES_MAX, READ_MANY_FILES_MAX,
+    CLOSE_MAX, FRAME_PREFIX_BYTES, LIST_FRAME_ENTRIES_MAX, PUSH_NAMES_MAX, READ_MANY_FILES_MAX,
     REPLY_BYTES_MAX, XATTR_NAMES_MAX, XATTR_VALUE_BYTES_MAX,
 };
 use wormhole_protocol::{
@@ -209,6 +209,23 @@ fn as_many_files_as_can_be_asked_for_return() {
         len: 128 * 1024 + 1,
     };
     assert_eq!(too_long.to_frame(), Err(CodecError::Malformed));
+}
+
+#[test]
+fn as_many_opens_as_can_be_closed_at_once_return() {
+    let close = |count| Request::Change {
+        seq: Seq(u64::MAX),
+        settled: Seq(u64::MAX),
+        caller: Caller {
+            uid: u32::MAX,
+            gid: u32::MAX,
+        },
+        change: Change::Close {
+            opens: vec![OpenId(u64::MAX); count],
+        },
+    };
+    returns(&close(CLOSE_MAX));
+    assert_eq!(close(CLOSE_MAX + 1).to_frame(), Err(CodecError::Malformed));
 }
 
 #[test]

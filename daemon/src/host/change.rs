@@ -53,6 +53,8 @@ pub(super) struct Asked {
 
 /// More bytes than these take their time to be written.
 const BRIEF_BYTES_MAX: usize = 64 * 1024;
+/// And so many files are closed in it.
+const BRIEF_CLOSES_MAX: usize = 16;
 
 /// The bytes behind a change, and leave to hold them.
 struct Body {
@@ -151,11 +153,11 @@ fn is_brief(change: &Change) -> bool {
         | Change::Create {
             truncate: false, ..
         }
-        | Change::Close { .. }
         | Change::MakeDir { .. }
         | Change::MakeNode { .. }
         | Change::Symlink { .. }
         | Change::Link { .. } => true,
+        Change::Close { opens } => opens.len() <= BRIEF_CLOSES_MAX,
         Change::Write { after, .. } | Change::NameReserved(NewFile { after, .. }) => {
             after.sync.is_none() && change.body_len() <= BRIEF_BYTES_MAX
         }

@@ -266,7 +266,15 @@ mod tests {
         });
         let changes = Changes::new(slow.clone(), Arc::default());
         let caller = Caller { uid: 0, gid: 0 };
-        let ask = || changes.ask(caller, Change::Close { open: OpenId(1) }, Body::empty());
+        let ask = || {
+            changes.ask(
+                caller,
+                Change::Close {
+                    opens: vec![OpenId(1)],
+                },
+                Body::empty(),
+            )
+        };
         let mut first = pin!(ask());
         assert!(first.as_mut().now_or_never().is_none());
         for _ in 1..CHANGES_AHEAD_MAX {
@@ -276,7 +284,9 @@ mod tests {
         assert!(waits.as_mut().now_or_never().is_none());
         assert_eq!(slow.asked.load(SeqCst), u64::from(CHANGES_AHEAD_MAX));
         // Whoever takes back what a host has forgotten does not wait: all others may wait for that.
-        let back = Change::Close { open: OpenId(2) };
+        let back = Change::Close {
+            opens: vec![OpenId(2)],
+        };
         let taken = changes.ask_of(&*slow, caller, &back, Body::empty()).await;
         assert!(taken.is_ok());
         slow.leave.add_permits(1);

@@ -11,6 +11,7 @@
 //! Locks: `live`; `locks` of an open. Neither while the other is held, nor across an await.
 
 use super::changes::Changes;
+use super::closing::Closing;
 use super::error::FsError;
 use super::inodes::Node;
 use super::locks::LockBook;
@@ -21,7 +22,6 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use tokio::runtime::Handle;
 use wormhole_protocol::{
     Access, Attr, Caller, Change, Fault, FileId, Lock, LockMode, OpenId, Reply, Request,
 };
@@ -102,8 +102,12 @@ impl HostOpen {
 impl Drop for HostOpen {
     fn drop(&mut self) {
         self.opens.live.lock().remove(self);
-        if !self.lost.load(Relaxed) {
-            self.opens.close(self.id);
+        if self.lost.load(Relaxed) {
+            return;
+        }
+        match self.locks.get_mut().is_empty() {
+            true => self.opens.close(self.id),
+            false => self.opens.closing.at_once(self.id),
         }
     }
 }
@@ -113,7 +117,7 @@ pub struct Opens {
     changes: Arc<Changes>,
     next: AtomicU64,
     live: Mutex<Live>,
-    runtime: Handle,
+    closing: Arc<Closing>,
 }
 
 #[derive(Default)]
@@ -145,10 +149,10 @@ impl Opens {
     /// Nothing is open. Must be called within the runtime.
     pub fn new(changes: Arc<Changes>) -> Arc<Self> {
         Arc::new(Self {
+            closing: Closing::new(changes.clone()),
             changes,
             next: AtomicU64::new(0),
             live: Mutex::default(),
-            runtime: Handle::current(),
         })
     }
 
@@ -266,13 +270,7 @@ impl Opens {
 
     /// Closes a number at the host, in the background.
     pub fn close(&self, id: OpenId) {
-        let changes = self.changes.clone();
-        self.runtime.spawn(async move {
-            // If that fails, the host closes it when it gives this mount up.
-            let _ = changes
-                .ask(NOBODY, Change::Close { open: id }, Body::empty())
-                .await;
-        });
+        self.closing.soon(id);
     }
 
     /// Opens everything again over a new connection to a host that has forgotten.

@@ -258,7 +258,7 @@ fn every_change() -> Vec<Change> {
             open,
         },
         creating("", "n", 0o644, 1),
-        Change::Close { open },
+        Change::Close { opens: vec![open] },
         writing(1, 0, b"y"),
         Change::Append {
             open,

@@ -39,7 +39,10 @@ async fn a_file_is_made_written_and_read_back() {
     assert_eq!(far, Err(Fault::FileTooLarge));
     for _ in 0..2 {
         let open = OpenId(1);
-        assert_eq!(mount.change(Change::Close { open }).await, Ok(Reply::Done));
+        assert_eq!(
+            mount.change(Change::Close { opens: vec![open] }).await,
+            Ok(Reply::Done)
+        );
     }
     assert_eq!(mount.write(1, 0, b"x").await, Err(Fault::NotOpen));
 }
@@ -168,7 +171,10 @@ async fn a_file_without_a_name_lives_on_while_it_is_held() {
     // It can be opened again, and goes with the last open.
     mount.open(gone(), 10).await.unwrap();
     for open in [OpenId(9), OpenId(10)] {
-        mount.change(Change::Close { open }).await.unwrap();
+        mount
+            .change(Change::Close { opens: vec![open] })
+            .await
+            .unwrap();
     }
     assert_eq!(mount.getattr(gone()).await, Err(Fault::Stale));
     // The same where a rename takes the name.
@@ -291,7 +297,10 @@ async fn opens_are_for_what_they_say_and_bounded() {
     let theirs = other.open(node("f"), 1).await;
     assert!(theirs.is_ok() || opened < 64, "{opened}: {theirs:?}");
     let open = OpenId(1);
-    mount.change(Change::Close { open }).await.unwrap();
+    mount
+        .change(Change::Close { opens: vec![open] })
+        .await
+        .unwrap();
     mount.open(node("f"), 1).await.unwrap();
     assert_eq!(mount.write(1, 0, b"y").await.unwrap().size, 1);
     assert_eq!(other.write(7, 0, b"y").await, Err(Fault::NotOpen));

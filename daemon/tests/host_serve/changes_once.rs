@@ -144,7 +144,9 @@ async fn what_is_settled_is_forgotten() {
 }
 
 fn closing() -> Change {
-    Change::Close { open: OpenId(99) }
+    Change::Close {
+        opens: vec![OpenId(99)],
+    }
 }
 
 #[tokio::test]

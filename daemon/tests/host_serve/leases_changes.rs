@@ -131,7 +131,10 @@ async fn a_mount_alone_is_told_nothing_of_its_own_changes() {
         mount.write(n, 0, b"x").await.unwrap();
         mount.append(n, b"y").await.unwrap();
         let open = OpenId(n);
-        mount.change(Change::Close { open }).await.unwrap();
+        mount
+            .change(Change::Close { opens: vec![open] })
+            .await
+            .unwrap();
         let new = format!("g{n}");
         let renamed = mount.rename(("", &file), ("", &new), RenameHow::Replace, None);
         renamed.await.unwrap();

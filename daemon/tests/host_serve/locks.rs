@@ -145,7 +145,9 @@ async fn locks_end_with_what_was_open() {
         a.call(take(lock, false)).await.unwrap();
         assert_eq!(b.call(take(lock, false)).await, Err(Fault::Locked));
     }
-    change(&a, 2, Change::Close { open: OPEN }).await.unwrap();
+    change(&a, 2, Change::Close { opens: vec![OPEN] })
+        .await
+        .unwrap();
     for lock in [record(1, 0, 9), flocked()] {
         assert!(is_granted(&b.call(take(lock, false)).await));
     }

@@ -4,7 +4,7 @@ use super::{file_id, link_target, name, node, number, timestamp, xattr_name};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use wormhole_protocol::limits::{OFFSET_MAX, RESERVED_FILES_MAX, WRITE_BYTES_MAX};
+use wormhole_protocol::limits::{CLOSE_MAX, OFFSET_MAX, RESERVED_FILES_MAX, WRITE_BYTES_MAX};
 use wormhole_protocol::{
     Access, AfterWrite, Allocate, AttrChange, BodyLen, Caller, Change, Extent, Lock, LockConflict,
     LockKind, LockMode, LockOwner, LockRange, NewFile, NewNode, OpenId, RenameHow, Request,
@@ -123,7 +123,7 @@ fn open_change() -> impl Strategy<Value = Change> {
                 open,
             }
         ),
-        open().prop_map(|open| Change::Close { open }),
+        proptest::collection::vec(open(), 0..=CLOSE_MAX).prop_map(|opens| Change::Close { opens }),
         new_file().prop_map(Change::NameReserved),
     ]
 }

@@ -87,7 +87,10 @@ fn opens() -> Vec<Change> {
         },
         create(true, false),
         create(false, true),
-        Change::Close { open: OpenId(251) },
+        Change::Close { opens: Vec::new() },
+        Change::Close {
+            opens: vec![OpenId(251), OpenId(7)],
+        },
         Change::NameReserved(NewFile {
             dir: dir(),
             name: name(b"new"),
@@ -268,7 +271,10 @@ fn change_label(change: &Change) -> &'static str {
             true => "create: exclusive",
             false => "create: truncate",
         },
-        Change::Close { .. } => "close",
+        Change::Close { opens } => match opens.is_empty() {
+            true => "close: none",
+            false => "close",
+        },
         Change::NameReserved(_) => "name reserved",
         Change::Write {
             after: AfterWrite::NOTHING,

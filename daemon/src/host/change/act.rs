@@ -131,6 +131,10 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
         })
     };
     let touched: [Option<Touch>; 2] = match change {
+        Change::Close { opens } => {
+            let closed = |open: &OpenId| opened(core, *open, true);
+            return opens.iter().filter_map(closed).collect();
+        }
         Change::Create { dir, name: n, .. }
         | Change::MakeDir { dir, name: n, .. }
         | Change::MakeNode { dir, name: n, .. }
@@ -150,7 +154,6 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
             [name(from, from_name, times), name(to, to_name, times)]
         }
         Change::NameReserved(new) => [name(&new.dir, &new.name, 1), None],
-        Change::Close { open } => [opened(core, *open, true), None],
         Change::Write { open, .. }
         | Change::Append { open, .. }
         | Change::Allocate { open, .. } => [opened(core, *open, false), None],

@@ -58,8 +58,10 @@ pub(super) fn apply(
             };
             create(core, act, &place, how, *open)
         }
-        Change::Close { open } => {
-            core.held.close(*open);
+        Change::Close { opens } => {
+            for open in opens {
+                core.held.close(*open);
+            }
             act.done();
             Ok(Reply::Done)
         }

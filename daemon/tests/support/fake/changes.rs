@@ -183,11 +183,13 @@ impl World<'_> {
                 truncate,
                 open,
             } => self.create((dir, name), *mode, (*exclusive, *truncate), *open),
-            Change::Close { open } => {
-                if let Some(id) = self.held.opens.remove(open)
-                    && !self.held.is_open(id)
-                {
-                    self.held.orphans.remove(&id);
+            Change::Close { opens } => {
+                for open in opens {
+                    if let Some(id) = self.held.opens.remove(open)
+                        && !self.held.is_open(id)
+                    {
+                        self.held.orphans.remove(&id);
+                    }
                 }
                 Ok(Reply::Done)
             }
