@@ -195,27 +195,26 @@ fn open(core: &Core, work: &Work, wanted: &FileWanted) -> Result<Opened, Fault> 
     if meta::kind(&stx) != Some(FileKind::File) {
         return Err(Fault::WrongKind);
     }
-    let attr = core.resources().versions.attr(&node, &stx, now)?;
-    if wanted
-        .known
-        .is_some_and(|known| known.version != attr.version)
-    {
-        return Err(Fault::Changed);
-    }
-    let len = usize::try_from(attr.size).unwrap_or(usize::MAX);
+    let (stamp, versions) = (Stamp::of(&stx), &core.resources().versions);
+    let attr = match wanted.known {
+        Some(known) if known.version == versions.of(&stamp, now) => None,
+        Some(_) => return Err(Fault::Changed),
+        None => Some(versions.attr(&node, &stx, now)?),
+    };
+    let len = usize::try_from(stx.stx_size).unwrap_or(usize::MAX);
     if len > READ_MANY_FILE_BYTES_MAX {
         return Err(Fault::TooLarge);
     }
     let fd = root.reopen_file(&node).map_err(fault::of)?;
-    if let Some(bytes) = NonZeroU64::new(attr.size) {
+    if let Some(bytes) = NonZeroU64::new(stx.stx_size) {
         // A hint: without it the file is read when its turn comes.
         let _ = fadvise(&fd, 0, Some(bytes), Advice::WillNeed);
     }
     Ok(Opened {
         fd,
-        stamp: Stamp::of(&stx),
+        stamp,
         len,
-        attr: wanted.known.is_none().then_some(attr),
+        attr,
     })
 }
 

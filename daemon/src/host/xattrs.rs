@@ -2,13 +2,13 @@
 //!
 //! Not here: setting them (`change/attrs.rs`).
 //!
-//! Invariant: nothing is opened. Names and values are read beneath a descriptor, or by path through `/proc` where Linux
+//! Invariant: nothing is opened. Names and values are read through a descriptor, or by path through `/proc` where Linux
 //! has no call for that; what is read is never followed anywhere else than to the node itself.
 
 use super::fault;
 use super::resolve::Root;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{getxattr, listxattr, llistxattr};
+use rustix::fs::{flistxattr, getxattr, listxattr, llistxattr};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::io;
@@ -21,7 +21,11 @@ const NAMES_BYTES: usize = 256;
 /// Whether the node behind `fd` (which may be `O_PATH`, but no symlink's) may have any.
 pub(super) fn any(fd: impl AsFd) -> bool {
     let mut names = [0; NAMES_BYTES];
-    let len = listxattr(Root::proc_path(&fd), &mut names[..]);
+    let len = match flistxattr(&fd, &mut names[..]) {
+        // It is `O_PATH`.
+        Err(Errno::BADF) => listxattr(Root::proc_path(&fd), &mut names[..]),
+        len => len,
+    };
     may_be(&names, len)
 }
 
@@ -146,6 +150,7 @@ mod tests {
             assert_eq!(may_be(&names, by_path), has, "{name}");
             if name != "link" {
                 assert_eq!(any(path(at(name))), has, "{name}");
+                assert_eq!(any(fs::File::open(at(name)).unwrap()), has, "{name}");
             }
         }
         assert!(any_of_entry(&root, c"gone"), "nobody knows");

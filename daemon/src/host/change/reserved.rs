@@ -93,7 +93,7 @@ fn dress(core: &Core, act: &Act<'_>, place: &Place, new: &NewFile) -> Result<Own
         last_modification: now,
     };
     futimens(&opened, &now).map_err(fault::of_change)?;
-    owner::settle(core, act, &place.dir, &opened, Some(new.mode & 0o777))?;
+    owner::settle_plain(core, act, &place.dir, &opened, Some(new.mode & 0o777))?;
     Ok(opened)
 }
 

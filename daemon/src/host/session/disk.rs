@@ -1,9 +1,10 @@
 //! Where the disk work of requests is done: in other threads, or, if it is short, where it is.
 
-use super::super::pace::Place;
+use super::super::pace::{Effort, Place};
 use super::{Core, OPEN, Slot};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 use wormhole_protocol::Fault;
@@ -54,14 +55,63 @@ impl Core {
         }
         let executing = self.resources().executing.clone().acquire_owned().await;
         let _held = executing.expect(OPEN);
-        let start = self.service.began().elapsed();
+        let (start, before) = (self.service.began().elapsed(), Usage::now());
         let work = || catch_unwind(AssertUnwindSafe(|| work(self)));
         let done = match place {
             Place::Here => work(),
             _ => block_in_place(work),
         };
-        let end = self.service.began().elapsed();
-        pace.took(end.saturating_sub(start), end);
+        let (end, after) = (self.service.began().elapsed(), Usage::now());
+        let effort = Effort {
+            elapsed: end.saturating_sub(start),
+            computed: after.computed.saturating_sub(before.computed),
+            slept: after.sleeps != before.sleeps,
+        };
+        pace.took(effort, end);
         done.map_err(|_| Fault::Io)
+    }
+}
+
+/// What a thread has used so far.
+struct Usage {
+    /// Of a processor.
+    computed: Duration,
+    /// How often it gave the processor up to wait.
+    sleeps: libc::c_long,
+}
+
+impl Usage {
+    /// This one (getrusage(2), `RUSAGE_THREAD`).
+    fn now() -> Self {
+        // SAFETY: all zeros is a valid rusage, and the kernel writes no more than one.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+            usage
+        };
+        Self {
+            computed: duration(usage.ru_utime) + duration(usage.ru_stime),
+            sleeps: usage.ru_nvcsw,
+        }
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let whole = u64::try_from(time.tv_sec).unwrap_or_default();
+    let micros = u64::try_from(time.tv_usec).unwrap_or_default();
+    Duration::from_secs(whole) + Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_slept_shows_it_and_one_that_computed_as_well() {
+        let before = Usage::now();
+        std::thread::sleep(Duration::from_millis(1));
+        let slept = Usage::now();
+        assert!(slept.sleeps > before.sleeps);
+        while Usage::now().computed < slept.computed + Duration::from_millis(5) {}
     }
 }
