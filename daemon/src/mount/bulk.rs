@@ -185,7 +185,11 @@ impl Bulk {
         }
         let come_bytes = Arc::new(AtomicU64::new(0));
         let mut before_bytes = 0;
+        let mut perhaps_on_disk = Vec::new();
         for (id, whole) in wholes {
+            if !self.fetcher.disk_lacks(&whole) {
+                perhaps_on_disk.push(id);
+            }
             let bytes = whole.bytes();
             let under_way = UnderWay {
                 whole,
@@ -200,7 +204,7 @@ impl Bulk {
             files: wanted,
         };
         // Dropped unstarted, it gives back what it owes.
-        let owed = Owed::new(Arc::downgrade(self), batch, come_bytes);
+        let owed = Owed::new(Arc::downgrade(self), batch, perhaps_on_disk, come_bytes);
         self.start(stream::run(owed));
     }
 

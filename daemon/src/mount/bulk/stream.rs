@@ -17,7 +17,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use wormhole_protocol::codec::{Wire, body_len};
 use wormhole_protocol::limits::{FRAME_PREFIX_BYTES, READ_MANY_FILES_MAX, REQUEST_BYTES_MAX};
-use wormhole_protocol::{Fault, FileFrame, FileWanted, KnownContent, NodeRef, Reply, Request};
+use wormhole_protocol::{
+    Fault, FileFrame, FileId, FileWanted, KnownContent, NodeRef, Reply, Request,
+};
 
 /// Bytes taken from the connection at once.
 const TAKE_BYTES: usize = 128 * 1024;
@@ -38,6 +40,8 @@ pub(super) struct Owed {
     bulk: Weak<Bulk>,
     dir: Arc<Node>,
     files: VecDeque<(u32, SmallFile)>,
+    /// Those that are to be looked for in the disk cache first.
+    perhaps_on_disk: Vec<FileId>,
     /// Whether what is given back may be asked for again.
     again: bool,
     /// Bytes that have come.
@@ -45,12 +49,18 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// A batch whose files are under way in the table of `bulk`.
-    pub(super) fn new(bulk: Weak<Bulk>, batch: Batch, come_bytes: Arc<AtomicU64>) -> Self {
+    /// A batch whose files are under way in the table of `bulk`, some of them `perhaps_on_disk`.
+    pub(super) fn new(
+        bulk: Weak<Bulk>,
+        batch: Batch,
+        perhaps_on_disk: Vec<FileId>,
+        come_bytes: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             bulk,
             dir: batch.dir,
             files: batch.files.into(),
+            perhaps_on_disk,
             again: true,
             come_bytes,
         }
@@ -135,10 +145,7 @@ impl Bulk {
 
 /// Takes what the disk cache has; the rest stays owed.
 async fn take_from_disk(bulk: &Arc<Bulk>, owed: &mut Owed) {
-    if bulk.fetcher.disk().is_none() {
-        return;
-    }
-    let files: Vec<_> = owed.files.iter().map(|(_, file)| file.id).collect();
+    let files = std::mem::take(&mut owed.perhaps_on_disk);
     for ids in files.chunks(DISK_FILES) {
         let mut places = HashMap::new();
         let mut wholes = Vec::new();

@@ -99,6 +99,14 @@ impl Fetcher {
         }
     }
 
+    /// Whether the disk cache surely has nothing of it: not even another thread need look.
+    pub(in crate::mount) fn disk_lacks(&self, whole: &Whole) -> bool {
+        let wants = [whole.claimed.mask()];
+        self.disk
+            .as_ref()
+            .is_none_or(|disk| disk.surely_lacks(&whole.content, whole.size.into(), FIRST, &wants))
+    }
+
     /// Brings those that the disk cache has; the others come back.
     pub(in crate::mount) async fn bring_from_disk(&self, wholes: Vec<Whole>) -> Vec<Whole> {
         let Some(disk) = self.disk.clone() else {
