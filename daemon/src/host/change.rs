@@ -37,7 +37,7 @@ use answers::Arrival;
 pub(super) use owner::has_default_acl;
 use std::sync::Arc;
 use wormhole_protocol::limits::XATTR_VALUE_BYTES_MAX;
-use wormhole_protocol::{Caller, Change, Fault, NewFile, Reply, Seq};
+use wormhole_protocol::{Caller, Change, Fault, NewFile, OpenId, Reply, Seq};
 
 /// A change as it was asked.
 pub(super) struct Asked {
@@ -54,7 +54,7 @@ pub(super) struct Asked {
 /// More bytes than these take their time to be written.
 const BRIEF_BYTES_MAX: usize = 64 * 1024;
 /// And so many files are closed in it.
-const BRIEF_CLOSES_MAX: usize = 16;
+const BRIEF_CLOSES_MAX: usize = 4;
 
 /// The bytes behind a change, and leave to hold them.
 struct Body {
@@ -244,6 +244,9 @@ type Applied = (Result<Reply, Fault>, Vec<Wait>);
 /// Does what is done in one go; if the disk is full, once more without what is only kept for late readers.
 /// Blocks.
 fn apply(core: &Core, caller: Caller, change: &Change, bytes: &[u8]) -> Applied {
+    if let Change::Close { opens } = change {
+        return close(core, caller, opens);
+    }
     let apply = || {
         let act = Act::begin(core, caller, change);
         let done = try_to_apply(core, &act, change, bytes);
@@ -260,11 +263,22 @@ fn apply(core: &Core, caller: Caller, change: &Change, bytes: &[u8]) -> Applied 
     }
 }
 
+/// Closes what is open under each of these numbers.
+fn close(core: &Core, caller: Caller, opens: &[OpenId]) -> Applied {
+    let mut waits = Vec::new();
+    for open in opens {
+        let act = Act::closing(core, caller, *open);
+        core.held.close(*open);
+        act.done();
+        waits.extend(act.into_waits());
+    }
+    (Ok(Reply::Done), waits)
+}
+
 fn try_to_apply(core: &Core, act: &Act<'_>, change: &Change, bytes: &[u8]) -> Result<Reply, Fault> {
     match change {
         Change::Open { .. }
         | Change::Create { .. }
-        | Change::Close { .. }
         | Change::Write { .. }
         | Change::Append { .. }
         | Change::Allocate { .. }
@@ -282,6 +296,6 @@ fn try_to_apply(core: &Core, act: &Act<'_>, change: &Change, bytes: &[u8]) -> Re
         | Change::RemoveDir { .. }
         | Change::Rename { .. } => names::apply(core, act, change),
         // In steps, and not here.
-        Change::Copy { .. } => Err(Fault::Invalid),
+        Change::Close { .. } | Change::Copy { .. } => Err(Fault::Invalid),
     }
 }

@@ -11,13 +11,14 @@
 //!
 //! Lock: `seqs`, leaf.
 
+use super::closing::Closing;
 use super::error::FsError;
 use super::stats::{ChangeStats, add};
 use crate::rpc::{Answer, Body, CallError, Remote};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 use wormhole_protocol::limits::CHANGES_AHEAD_MAX;
 use wormhole_protocol::{Caller, Change, Fault, RenameHow, Reply, Request, Seq};
@@ -40,6 +41,8 @@ pub struct Changes {
     seqs: Mutex<Seqs>,
     /// A change was answered or given up.
     settled: Notify,
+    /// What is to be closed before names change.
+    closing: OnceLock<Weak<Closing>>,
     stats: Arc<ChangeStats>,
 }
 
@@ -91,8 +94,15 @@ impl Changes {
             remote,
             seqs: Mutex::default(),
             settled: Notify::new(),
+            closing: OnceLock::new(),
             stats,
         })
+    }
+
+    /// What waits in `closing` is closed before any names change.
+    pub(super) fn close_before_names(&self, closing: Weak<Closing>) {
+        // There is one of them.
+        let _ = self.closing.set(closing);
     }
 
     /// What is counted.
@@ -124,6 +134,11 @@ impl Changes {
         body: Body,
     ) -> Result<Reply, FsError> {
         add(&self.stats.changes, 1);
+        if moves_names(&change)
+            && let Some(closing) = self.closing.get().and_then(Weak::upgrade)
+        {
+            closing.hurry();
+        }
         for life in 0..LIVES_MAX {
             let number = self.number().await;
             let request = number.request(caller, &change);
@@ -181,6 +196,17 @@ impl Changes {
             settled.await;
         }
     }
+}
+
+/// Whether something may have another name afterwards, or none.
+fn moves_names(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Rename { .. }
+            | Change::Link { .. }
+            | Change::Unlink { .. }
+            | Change::RemoveDir { .. }
+    )
 }
 
 /// Whether asking again tells whether it was done: what is found done shows as a fault of its own.

@@ -78,9 +78,9 @@ impl LockBook {
         self.entries.len() + self.doubtful.len() < before
     }
 
-    /// Whether nothing is held.
+    /// Whether nothing is held, nor may be.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.doubtful.is_empty()
     }
 
     /// All of them, as asked for through the open file `open`.

@@ -49,6 +49,29 @@ async fn making_writing_and_closing_a_file_takes_one_round_trip() {
     assert_eq!(maker.names(dir).await.len(), 53);
 }
 
+#[tokio::test]
+async fn what_is_made_and_renamed_at_once_is_no_news_to_its_maker() {
+    let world = world_with(&["d"]);
+    let maker = Maker::new(&world, 1).await;
+    let dir = maker.prepared("d").await;
+    let told = || maker.vfs.lease_stats().snapshot().names;
+    let before = told();
+    for n in 0..20 {
+        let name = format!("f{n}");
+        maker.make(dir, "new", &name).await.unwrap();
+        let (from, to) = ((dir, &b"new"[..]), (dir, name.as_bytes()));
+        let renamed = maker.vfs.rename(CALLER, from, to, RenameHow::Replace);
+        renamed.await.unwrap();
+    }
+    // Whatever there was to be told has been by then.
+    let mark = world.folder().join("d/mark");
+    fs::write(&mark, "").unwrap();
+    while !maker.names(dir).await.contains(&"mark".to_owned()) {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(told() - before <= 2, "{}", told() - before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_at_once_find_files_in_stock() {
     let world = world_with(&["d"]);

@@ -41,8 +41,18 @@ impl<'a> Act<'a> {
 
     /// Something is to be written to what is open under a number.
     pub(super) fn writing(core: &'a Core, caller: Caller, to: OpenId) -> Self {
+        Self::through_open(core, caller, to, false)
+    }
+
+    /// What is open under a number is to be closed. Each has a window of its own, as short as can be: what others close
+    /// at the same place meanwhile is hidden from its mount.
+    pub(super) fn closing(core: &'a Core, caller: Caller, open: OpenId) -> Self {
+        Self::through_open(core, caller, open, true)
+    }
+
+    fn through_open(core: &'a Core, caller: Caller, open: OpenId, closes: bool) -> Self {
         let leases = core.service.leases();
-        let touched = || opened(core, to, false).into_iter().collect();
+        let touched = || opened(core, open, closes).into_iter().collect();
         Self {
             core,
             caller,
@@ -117,6 +127,7 @@ fn leaves_traces(change: &Change) -> bool {
         } | Change::Sync { .. }
             | Change::SyncDir { .. }
             | Change::Copy { .. }
+            | Change::Close { .. }
     )
 }
 
@@ -131,10 +142,6 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
         })
     };
     let touched: [Option<Touch>; 2] = match change {
-        Change::Close { opens } => {
-            let closed = |open: &OpenId| opened(core, *open, true);
-            return opens.iter().filter_map(closed).collect();
-        }
         Change::Create { dir, name: n, .. }
         | Change::MakeDir { dir, name: n, .. }
         | Change::MakeNode { dir, name: n, .. }
@@ -170,10 +177,11 @@ fn touches(core: &Core, change: &Change) -> Vec<Touch> {
                 .is_none_or(|id| id_at(core, &node.path) == Some(id));
             [there.then(|| content(node.path.clone(), false)), None]
         }
-        // A copy is made of writings.
+        // A copy is made of writings, and each close has a window of its own.
         Change::Open {
             truncate: false, ..
         }
+        | Change::Close { .. }
         | Change::Sync { .. }
         | Change::SyncDir { .. }
         | Change::Copy { .. } => [None, None],

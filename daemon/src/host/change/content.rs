@@ -58,13 +58,6 @@ pub(super) fn apply(
             };
             create(core, act, &place, how, *open)
         }
-        Change::Close { opens } => {
-            for open in opens {
-                core.held.close(*open);
-            }
-            act.done();
-            Ok(Reply::Done)
-        }
         Change::Write { open, .. }
         | Change::Append { open, .. }
         | Change::Allocate { open, .. } => {
