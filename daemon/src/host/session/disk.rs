@@ -2,6 +2,7 @@
 
 use super::super::pace::{Effort, Place};
 use super::{Core, OPEN, Slot};
+use rustix::time::{ClockId, clock_gettime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,19 +56,22 @@ impl Core {
         }
         let executing = self.resources().executing.clone().acquire_owned().await;
         let _held = executing.expect(OPEN);
-        let (start, before) = (self.service.began().elapsed(), Usage::now());
-        let work = || catch_unwind(AssertUnwindSafe(|| work(self)));
+        let work = || {
+            let (start, before) = (self.service.began().elapsed(), Usage::now());
+            let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+            let (end, after) = (self.service.began().elapsed(), Usage::now());
+            let effort = Effort {
+                elapsed: end.saturating_sub(start),
+                computed: after.computed.saturating_sub(before.computed),
+                slept: after.sleeps != before.sleeps,
+            };
+            pace.took(effort, end);
+            done
+        };
         let done = match place {
             Place::Here => work(),
             _ => block_in_place(work),
         };
-        let (end, after) = (self.service.began().elapsed(), Usage::now());
-        let effort = Effort {
-            elapsed: end.saturating_sub(start),
-            computed: after.computed.saturating_sub(before.computed),
-            slept: after.sleeps != before.sleeps,
-        };
-        pace.took(effort, end);
         done.map_err(|_| Fault::Io)
     }
 }
@@ -81,7 +85,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// This one (getrusage(2), `RUSAGE_THREAD`).
+    /// This one. The times of getrusage(2) are as of the last tick.
     fn now() -> Self {
         // SAFETY: all zeros is a valid rusage, and the kernel writes no more than one.
         let usage = unsafe {
@@ -89,17 +93,12 @@ impl Usage {
             libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
             usage
         };
+        let computed = clock_gettime(ClockId::ThreadCPUTime);
         Self {
-            computed: duration(usage.ru_utime) + duration(usage.ru_stime),
+            computed: computed.try_into().unwrap_or_default(),
             sleeps: usage.ru_nvcsw,
         }
     }
-}
-
-fn duration(time: libc::timeval) -> Duration {
-    let whole = u64::try_from(time.tv_sec).unwrap_or_default();
-    let micros = u64::try_from(time.tv_usec).unwrap_or_default();
-    Duration::from_secs(whole) + Duration::from_micros(micros)
 }
 
 #[cfg(test)]
