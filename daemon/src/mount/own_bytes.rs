@@ -173,7 +173,7 @@ impl OwnBytes {
         state.is_asking = !matches!(next, Next::Nothing);
         state.rests_until = match next {
             Next::Rest(until) => Some(until),
-            Next::Ask(_) | Next::Nothing => None,
+            Next::Ask(..) | Next::Nothing => None,
         };
         next
     }
@@ -324,10 +324,12 @@ async fn run(own: Weak<OwnBytes>) {
             return;
         };
         match this.next() {
-            Next::Ask(wholes) => {
+            Next::Ask(wholes, more) => {
                 this.ask(wholes).await;
                 drop(this);
-                sleep(GATHER).await;
+                if !more {
+                    sleep(GATHER).await;
+                }
             }
             Next::Rest(until) => {
                 let wake = this.wake.clone();

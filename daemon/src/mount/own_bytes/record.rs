@@ -205,8 +205,8 @@ impl Record {
 
 /// What is to be done next.
 pub(super) enum Next {
-    /// Asking the host for these.
-    Ask(Vec<Whole>),
+    /// Asking the host for these; and whether there are more.
+    Ask(Vec<Whole>, bool),
     /// Waiting.
     Rest(Instant),
     /// Nothing, until something is closed.
@@ -437,9 +437,10 @@ impl Records {
         if *first > now {
             return Next::Rest(*first);
         }
+        let due_now = closed.partition_point(|(due, ..)| *due <= now);
         let (mut wholes, mut left) = (Vec::new(), VOUCH_BYTES_MAX);
-        for (due, _, id) in closed.into_iter().take(VOUCH_FILES_MAX) {
-            let Some(record) = self.files.get_mut(&id).filter(|_| due <= now) else {
+        for (_, _, id) in closed.into_iter().take(due_now.min(VOUCH_FILES_MAX)) {
+            let Some(record) = self.files.get_mut(&id) else {
                 break;
             };
             let bytes = record.whole.pieces.bytes();
@@ -450,7 +451,8 @@ impl Records {
             (record.closed, record.is_asking) = (None, true);
             wholes.push(record.whole.clone());
         }
-        Next::Ask(wholes)
+        let more = wholes.len() < due_now;
+        Next::Ask(wholes, more)
     }
 }
 

@@ -49,7 +49,7 @@ fn nodes(count: u64) -> (Inodes, Vec<Arc<Node>>) {
 
 fn asked(next: Next) -> Vec<Whole> {
     match next {
-        Next::Ask(wholes) => wholes,
+        Next::Ask(wholes, _) => wholes,
         Next::Rest(_) => panic!("not due yet"),
         Next::Nothing => vec![],
     }
