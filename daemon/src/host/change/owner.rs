@@ -43,27 +43,6 @@ pub(super) fn settle(
     node: &OwnedFd,
     mode: Option<u16>,
 ) -> Result<(), Fault> {
-    settle_in(core, act, (dir, has_default_acl), node, mode)
-}
-
-/// The same, where it is known that `dir` has no default ACL.
-pub(super) fn settle_plain(
-    core: &Core,
-    act: &Act<'_>,
-    dir: &OwnedFd,
-    node: &OwnedFd,
-    mode: Option<u16>,
-) -> Result<(), Fault> {
-    settle_in(core, act, (dir, |_| false), node, mode)
-}
-
-fn settle_in(
-    core: &Core,
-    act: &Act<'_>,
-    (dir, has_default_acl): (&OwnedFd, fn(&OwnedFd) -> bool),
-    node: &OwnedFd,
-    mode: Option<u16>,
-) -> Result<(), Fault> {
     if maps_users(core) {
         let inherits = Look::at(dir)?.stx.stx_mode & SET_GID != 0;
         let group = (!inherits).then_some(act.caller.gid);

@@ -93,7 +93,9 @@ fn dress(core: &Core, act: &Act<'_>, place: &Place, new: &NewFile) -> Result<Own
         last_modification: now,
     };
     futimens(&opened, &now).map_err(fault::of_change)?;
-    owner::settle_plain(core, act, &place.dir, &opened, Some(new.mode & 0o777))?;
+    owner::settle(core, act, &place.dir, &opened, None)?;
+    // There is no default ACL to make something else of it.
+    owner::set_mode(core, &opened, new.mode & 0o777)?;
     Ok(opened)
 }
 
